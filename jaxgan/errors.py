@@ -1,0 +1,43 @@
+"""The error that every check of user input raises."""
+
+import difflib
+from collections.abc import Collection, Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class InputError(ValueError):
+    """Input that jaxgan cannot work with: the message says what it got, what is allowed and how to mend it.
+
+    The command line prints the message alone and exits with status 2.
+    """
+
+
+def closest(name: str, allowed: Collection[str]) -> str:
+    """A hint that names the closest of the allowed names, and then all of them."""
+    match = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
+    hint = f"Did you mean {match[0]!r}? " if match else ""
+    return f"{hint}Allowed: {', '.join(sorted(allowed))}."
+
+
+def choose(kind: str, name: str, registry: Mapping[str, T]) -> T:
+    """Looks a name up in a registry.
+
+    Args:
+      kind: what is looked up, for the message ("objective", "preset").
+      name: the name that the user gave.
+      registry: the allowed names and what they stand for.
+
+    Returns:
+      The registry's entry.
+
+    Raises:
+      InputError: if the name is not in the registry; names the closest one.
+
+    >>> choose("objective", "hinge", {"hinge": 1})
+    1
+    """
+    if name not in registry:
+        raise InputError(f"There is no {kind} {name!r}. {closest(name, registry)}")
+    return registry[name]

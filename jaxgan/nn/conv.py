@@ -1,0 +1,141 @@
+"""Convolutions that XLA compiles well on every platform.
+
+XLA on CPUs hands a convolution to a fast library only in some layouts, and none of those in the body of a loop; there
+a training step with plain convolutions runs ten times slower. A matrix product is fast everywhere, and so are its
+derivatives of every order, which are matrix products again. On CPUs the functions here are therefore patches times a
+matrix; on other platforms they are XLA's own convolutions.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxgan.typing import Array
+
+_LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+
+def conv(x: Array, kernel: Array, *, stride: int = 1, padding: int = 0) -> Array:
+    """Convolution, as neural networks have it: out[i, j] = sum over a, b of x[s i + a - p, s j + b - p] kernel[a, b].
+
+    Args:
+      x: f[B, H, W, C].
+      kernel: f[K, L, C, D].
+      stride: s, in both directions.
+      padding: p, zeros on each side.
+
+    Returns:
+      f[B, (H + 2p - K) // s + 1, (W + 2p - L) // s + 1, D].
+
+    >>> conv(jnp.ones((1, 28, 28, 3)), jnp.ones((4, 4, 3, 5)), stride=2, padding=1).shape
+    (1, 14, 14, 5)
+    """
+
+    def product(x: Array, kernel: Array) -> Array:
+        k, l, c, d = kernel.shape
+        x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+        h, w = (x.shape[1] - k) // stride + 1, (x.shape[2] - l) // stride + 1
+        windows = [
+            x[:, a : a + stride * (h - 1) + 1 : stride, b : b + stride * (w - 1) + 1 : stride]
+            for a in range(k)
+            for b in range(l)
+        ]
+        patches = jnp.concatenate(windows, axis=-1).reshape(-1, k * l * c)
+        return (patches @ kernel.reshape(-1, d)).reshape(-1, h, w, d)
+
+    def native(x: Array, kernel: Array) -> Array:
+        pad = [(padding, padding)] * 2
+        return jax.lax.conv_general_dilated(x, kernel, (stride, stride), pad, dimension_numbers=_LAYOUT)
+
+    return jax.lax.platform_dependent(x, kernel, cpu=product, default=native)
+
+
+def conv_transpose(x: Array, kernel: Array) -> Array:
+    """Transposed convolution, kernel 4, stride 2, padding 1: doubles height and width.
+
+    The adjoint of `conv` with that kernel, stride and padding: out[2i + a - 1, 2j + b - 1] += x[i, j] kernel[a, b].
+
+    Args:
+      x: f[B, H, W, C].
+      kernel: f[4, 4, C, D].
+
+    Returns:
+      f[B, 2H, 2W, D].
+
+    >>> conv_transpose(jnp.ones((1, 7, 7, 3)), jnp.ones((4, 4, 3, 5))).shape
+    (1, 14, 14, 5)
+    """
+
+    def product(x: Array, kernel: Array) -> Array:
+        b, h, w, c = x.shape
+        d = kernel.shape[-1]
+        taps = x.reshape(-1, c) @ kernel.transpose(2, 0, 1, 3).reshape(c, 16 * d)
+        # Tap 2s + p of window i lands in padded row 2(i + s) + p: s shifts the window, p is the parity of the row.
+        taps = taps.reshape(b, h, w, 2, 2, 2, 2, d)  # b, i, j, s, p, t, q, d
+        rows = _pad(taps[:, :, :, 0], (0, 1), 1) + _pad(taps[:, :, :, 1], (1, 0), 1)
+        both = _pad(rows[:, :, :, :, 0], (0, 1), 2) + _pad(rows[:, :, :, :, 1], (1, 0), 2)
+        out = both.transpose(0, 1, 3, 2, 4, 5).reshape(b, 2 * h + 2, 2 * w + 2, d)
+        return out[:, 1:-1, 1:-1]
+
+    def native(x: Array, kernel: Array) -> Array:
+        # XLA slides the kernel over x with zeros in between, which is the adjoint of the flipped kernel.
+        return jax.lax.conv_general_dilated(
+            x, kernel[::-1, ::-1], (1, 1), [(2, 2)] * 2, lhs_dilation=(2, 2), dimension_numbers=_LAYOUT
+        )
+
+    return jax.lax.platform_dependent(x, kernel, cpu=product, default=native)
+
+
+def _pad(x: Array, pad: tuple[int, int], axis: int) -> Array:
+    return jnp.pad(x, [pad if i == axis else (0, 0) for i in range(x.ndim)])
+
+
+class Conv(nn.Module):
+    """Learned `conv` with a square kernel.
+
+    Attributes:
+      features: output channels.
+      size: side of the kernel.
+      stride: in both directions.
+      padding: zeros on each side.
+      use_bias: adds a bias, f32[features].
+      dtype: of the computation; parameters are float32.
+      kernel_init: initialiser of the kernel, f32[size, size, C, features].
+    """
+
+    features: int
+    size: int
+    stride: int = 1
+    padding: int = 0
+    use_bias: bool = True
+    dtype: Any = jnp.float32
+    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        kernel = self.param("kernel", self.kernel_init, (self.size, self.size, x.shape[-1], self.features))
+        x = conv(x.astype(self.dtype), kernel.astype(self.dtype), stride=self.stride, padding=self.padding)
+        if self.use_bias:
+            x += self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
+        return x
+
+
+class ConvTranspose(nn.Module):
+    """Learned `conv_transpose` without a bias: doubles height and width.
+
+    Attributes:
+      features: output channels.
+      dtype: of the computation; the kernel is float32.
+      kernel_init: initialiser of the kernel, f32[4, 4, C, features].
+    """
+
+    features: int
+    dtype: Any = jnp.float32
+    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        kernel = self.param("kernel", self.kernel_init, (4, 4, x.shape[-1], self.features))
+        return conv_transpose(x.astype(self.dtype), kernel.astype(self.dtype))
