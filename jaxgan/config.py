@@ -1,0 +1,212 @@
+"""Run configurations: frozen dataclasses that are data and nothing else.
+
+A configuration names its recipe, and everything in it can be written to JSON and read back without running code.
+"""
+
+import dataclasses
+import json
+import types
+import typing
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import jax.numpy as jnp
+import optax
+
+from jaxgan import nn, objectives, recipes
+from jaxgan.errors import InputError, choose, closest
+from jaxgan.typing import GAN
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """What the trainer needs to know, whatever the recipe."""
+
+    recipe: ClassVar[str]
+    # Fields that may change when a run is resumed: they do not change what a step computes.
+    free: ClassVar[frozenset[str]] = frozenset(
+        {"data_dir", "steps", "log_every", "sample_every", "save_every", "keep", "samples", "memory_limit"}
+    )
+
+    data: str = "digits"
+    """Data set: digits, ring, grid, the name of a tfds image data set, or a folder of images."""
+    data_dir: str | None = None
+    """Where tfds data sets are prepared; by default $JAXGAN_DATA, $TFDS_DATA_DIR, or ~/tensorflow_datasets."""
+    split: str = "train"
+    """Split of a tfds data set."""
+    image_size: int | None = None
+    """Crop and resize images to this many pixels; by default they stay as they are."""
+    memory_limit: int = 2048
+    """Data sets up to this many MiB are held on the device; larger ones are read from disk."""
+    batch: int = 64
+    """Images of one update."""
+    steps: int = 5000
+    """Generator updates in all."""
+    seed: int = 0
+    """Seed of parameters, latents and the order of the data."""
+    log_every: int = 100
+    """Steps between rows of metrics.jsonl."""
+    sample_every: int = 500
+    """Steps between pictures of samples."""
+    save_every: int = 1000
+    """Steps between checkpoints."""
+    keep: int = 3
+    """Checkpoints that are kept."""
+    samples: int = 64
+    """Samples in a picture."""
+
+    def __post_init__(self):
+        for name in ("batch", "steps", "log_every", "sample_every", "save_every", "keep", "samples", "memory_limit"):
+            self._at_least(name, 1)
+        if self.image_size is not None:
+            self._at_least("image_size", 1)
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"seed is {self.seed}; a seed lies between 0 and 2^32 - 1.")
+
+    def build(self, shape: tuple[int, ...], classes: int | None) -> GAN:
+        """The GAN for examples of this shape, with this many classes if they are labelled."""
+        raise NotImplementedError
+
+    def settings(self) -> dict[str, Any]:
+        """The fields that the training state depends on, as JSON data."""
+        data = {"recipe": self.recipe, **dataclasses.asdict(self)}
+        return {name: value for name, value in data.items() if name not in self.free}
+
+    def _at_least(self, name: str, least: float, *, above: bool = False) -> None:
+        value = getattr(self, name)
+        if value < least or (above and value == least):
+            raise InputError(f"{name} is {value}; it must be {'above' if above else 'at least'} {least}.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GANConfig(Config):
+    """A GAN or Wasserstein GAN: `jaxgan.recipes.gan`."""
+
+    recipe: ClassVar[str] = "gan"
+
+    network: Literal["dcgan", "mlp"] = "dcgan"
+    """dcgan (images of 8 to 128 pixels) or mlp (points and small images)."""
+    width: int = 64
+    """Channels of the widest-resolution layer of a DCGAN, units of an MLP's layers."""
+    depth: int = 3
+    """Hidden layers of an MLP; a DCGAN's depth follows from the image size."""
+    latent_dim: int = 100
+    """Dimensions of the latents."""
+    d_norm: bool = True
+    """Batch normalisation in a DCGAN's discriminator."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of the networks' computation; parameters, losses and logits are float32."""
+    objective: str = "non_saturating"
+    """Adversarial objective."""
+    clip: float | None = None
+    """Largest absolute weight of a Wasserstein critic; by default 0.01."""
+    d_steps: int = 1
+    """Discriminator updates for each generator update."""
+    warmup: bool = False
+    """100 discriminator updates on the first 25 steps and every 500th."""
+    simultaneous: bool = False
+    """Update both players from one state, on the same fakes."""
+    optimizer: Literal["adam", "rmsprop"] = "adam"
+    """Of both players."""
+    g_lr: float = 2e-4
+    """Learning rate of the generator."""
+    d_lr: float = 2e-4
+    """Learning rate of the discriminator."""
+    b1: float = 0.5
+    """Adam's decay of the mean gradient."""
+    half_life: float = 10_000.0
+    """Of the averaged generator, in images."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        choose("objective", self.objective, objectives.OBJECTIVES)
+        for name in ("width", "depth", "latent_dim", "d_steps"):
+            self._at_least(name, 1)
+        for name in ("g_lr", "d_lr"):
+            self._at_least(name, 0, above=True)
+        self._at_least("half_life", 0)
+        if self.clip is not None and self.objective != "wasserstein":
+            raise InputError(
+                f"clip is {self.clip}, but the objective {self.objective!r} clips no weights. "
+                "Drop it, or use --objective wasserstein."
+            )
+
+    def build(self, shape: tuple[int, ...], classes: int | None) -> GAN:
+        del classes
+        generator, discriminator = self._networks(shape)
+        options = {} if self.clip is None else {"clip": self.clip}
+        optimizer = recipes.rmsprop if self.optimizer == "rmsprop" else lambda lr: optax.adam(lr, b1=self.b1)
+        return recipes.gan(
+            generator,
+            discriminator,
+            latent_dim=self.latent_dim,
+            objective=objectives.objective(self.objective, **options),
+            g_tx=optimizer(self.g_lr),
+            d_tx=optimizer(self.d_lr),
+            d_steps=self.d_steps,
+            simultaneous=self.simultaneous,
+            warmup=recipes.Warmup() if self.warmup else None,
+            half_life=self.half_life,
+        )
+
+    def _networks(self, shape: tuple[int, ...]):
+        dtype = jnp.dtype(self.dtype)
+        if self.network == "dcgan":
+            nn.doublings(shape)  # says what sizes there are before anything is compiled
+            height, width, channels = shape
+            return (
+                nn.DCGANGenerator((height, width, channels), self.width, dtype),
+                nn.DCGANDiscriminator(self.width, self.d_norm, dtype),
+            )
+        output = jnp.tanh if len(shape) == 3 else None
+        return (
+            nn.MLPGenerator(shape, self.width, self.depth, output, dtype),
+            nn.MLPDiscriminator(self.width, self.depth, dtype),
+        )
+
+
+RECIPES: dict[str, type[Config]] = {c.recipe: c for c in (GANConfig,)}
+
+
+def write(config: Config, path: Path) -> None:
+    """Writes a configuration as JSON."""
+    data = {"recipe": config.recipe, **dataclasses.asdict(config)}
+    path.write_text(json.dumps(data, indent=2) + "\n")
+
+
+def read(path: Path) -> Config:
+    """Reads a configuration that `write` wrote.
+
+    Raises:
+      InputError: if it is no JSON object, names an unknown recipe or field, or a value has the wrong type.
+    """
+    try:
+        data = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as a configuration: {error}.") from error
+    if not isinstance(data, dict):
+        raise InputError(f"{path} holds a {type(data).__name__}; a configuration is a JSON object of fields.")
+    cls = choose("recipe", str(data.pop("recipe", None)), RECIPES)
+    hints = {field.name: typing.get_type_hints(cls)[field.name] for field in dataclasses.fields(cls)}
+    for name, value in data.items():
+        if name not in hints:
+            raise InputError(f"{path}: there is no field {name!r}. {closest(name, hints)}")
+        if not _fits(value, hints[name]):
+            raise InputError(f"{path}: {name} is {value!r}; it must be {_words(hints[name])}.")
+    return cls(**data)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return any(_fits(value, option) for option in typing.get_args(hint))
+    if typing.get_origin(hint) is Literal:
+        return value in typing.get_args(hint)
+    if isinstance(value, bool):  # a bool is an int in Python
+        return hint is bool
+    return isinstance(value, (int, float) if hint is float else hint)
+
+
+def _words(hint: Any) -> str:
+    if typing.get_origin(hint) is Literal:
+        return "one of " + ", ".join(map(repr, typing.get_args(hint)))
+    return getattr(hint, "__name__", str(hint))

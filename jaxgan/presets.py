@@ -1,0 +1,72 @@
+"""Named configurations, each with what it reproduces, what it costs and what comes out."""
+
+from typing import NamedTuple
+
+from jaxgan.config import Config, GANConfig
+
+
+class Preset(NamedTuple):
+    """A configuration that somebody has run.
+
+    Attributes:
+      config: the configuration.
+      reproduces: the paper or the experiment.
+      cost: time on two CPU cores, measured, or what it needs instead.
+      outcome: what one sees at the end.
+    """
+
+    config: Config
+    reproduces: str
+    cost: str
+    outcome: str
+
+
+PRESETS: dict[str, Preset] = {
+    "digits": Preset(
+        GANConfig(data="digits", width=64, steps=3000, g_lr=5e-4, d_lr=5e-4, half_life=20_000.0),
+        reproduces="a first GAN: 1,797 real handwritten digits of 8 x 8 pixels, embedded",
+        cost="2 minutes",
+        outcome="digits that a person reads",
+    ),
+    "gan-mnist": Preset(
+        GANConfig(data="mnist", network="mlp", width=256, depth=3, batch=100, steps=20_000),
+        reproduces="Goodfellow et al. 2014: fully connected networks on MNIST",
+        cost="10 minutes",
+        outcome="legible digits with speckles",
+    ),
+    "dcgan-mnist": Preset(
+        GANConfig(data="mnist", width=32, steps=10_000, half_life=20_000.0),
+        reproduces="Radford et al. 2015 on MNIST, at a quarter of the paper's width (--width 128 for that)",
+        cost="20 minutes",
+        outcome="legible digits",
+    ),
+    "wgan-mnist": Preset(
+        GANConfig(
+            data="mnist",
+            width=32,
+            objective="wasserstein",
+            optimizer="rmsprop",
+            g_lr=5e-5,
+            d_lr=5e-5,
+            d_steps=5,
+            steps=8_000,
+            half_life=20_000.0,
+        ),
+        reproduces="Arjovsky et al. 2017: weight clipping at 0.01, RMSProp 5e-5, five critic updates",
+        cost="20 minutes",
+        outcome="legible digits; the critic's loss follows their quality",
+    ),
+    "dcgan-64": Preset(
+        GANConfig(data="lsun/bedroom", image_size=64, width=128, batch=128, steps=100_000),
+        reproduces="Radford et al. 2015: the paper's network for 64 x 64 pixels; --data takes any folder of images",
+        cost="a GPU",
+        outcome="not run yet",
+    ),
+    "gan-ring": Preset(
+        GANConfig(data="ring", network="mlp", width=128, depth=2, latent_dim=2, batch=256, steps=20_000, g_lr=1e-3, d_lr=1e-3,
+            samples=2500),
+        reproduces="eight Gaussians on a ring, as in the literature on mode collapse",
+        cost="1 minute",
+        outcome="most of the eight modes",
+    ),
+}

@@ -1,0 +1,6 @@
+"""Recipes: networks in, three pure functions out."""
+
+from jaxgan.recipes.gan import Warmup as Warmup
+from jaxgan.recipes.gan import gan as gan
+from jaxgan.recipes.gan import rmsprop as rmsprop
+from jaxgan.recipes.gan import wgan as wgan
