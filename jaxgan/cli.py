@@ -133,7 +133,7 @@ def data(args: list[str]) -> None:
 
         from jaxgan.data import available
 
-        table = Table("data set", "examples", "shape", "where")
+        table = Table("data set", "split", "examples", "shape", "where")
         for row in available(data_dir):
             table.add_row(*map(str, row))
         Console().print(table)
@@ -196,18 +196,19 @@ def _help(command: Callable) -> None:
 
 def _run(job: Callable[[], object], run: Path) -> None:
     """Trains, and says what is there now and what to do next."""
-    print(f"Run: {run}")
+    interruption = None
     try:
         job()
-    finally:
-        if (run / "config.json").exists():
-            done = sorted((run / "checkpoints").glob("[0-9]*"), key=lambda p: int(p.name))
-            print(f"pictures     {run / 'samples'}")
-            print(f"metrics      {run / 'metrics.jsonl'}")
-            print(f"checkpoints  {run / 'checkpoints'}  ({', '.join(p.name for p in done) or 'none yet'})")
-            if done:
-                print(f"next         jaxgan sample {run} --count 64 --out grid.png")
-                print(f"             jaxgan resume {run} --steps N")
+    except (KeyboardInterrupt, SystemExit) as error:
+        interruption = error
+    print(f"{'interrupted and saved' if interruption else 'finished'}: {run}")
+    print(f"  pictures     {run / 'samples'}")
+    print(f"  metrics      {run / 'metrics.jsonl'}")
+    print(f"  checkpoints  {run / 'checkpoints'}")
+    print(f"  next         jaxgan sample {run} --count 64 --out grid.png")
+    print(f"               jaxgan resume {run}{'' if interruption else ' --steps N'}")
+    if interruption:
+        raise interruption
 
 
 def _free(run: Path) -> Path:

@@ -73,7 +73,7 @@ def train(
     loaded, loaded_until = feed.load(0), feed.limit
 
     # Tracing comes first: whatever does not fit together is said before anything is compiled or written.
-    like = jax.eval_shape(gan.init, init_key)
+    like = jax.eval_shape(gan.init, jax.random.clone(init_key))
     zeros = zero_sums(gan, feed, loaded, like, step_key)
     traced = make_chunk(gan, feed, step_key).lower(like, zeros, loaded, np.int32(1))
     _make_run(run, config, resume=resume, overwrite=overwrite)
@@ -84,7 +84,8 @@ def train(
         _signals() as signals,
     ):
         chunk = traced.compile()
-        sample = jax.jit(lambda state: gan.sample(state, sample_key, config.samples))
+        # Every picture shows the same latents: the key is used again on purpose.
+        sample = jax.jit(lambda state: gan.sample(state, jax.random.clone(sample_key), config.samples))
         if resume:
             restored = checkpoints.restore({"state": like, "sums": zeros}, settings)
             state, sums = restored["state"], restored["sums"]

@@ -1,0 +1,20 @@
+"""Data sets: sources of images, and how they reach a compiled step."""
+
+from jaxgan.data.feed import Feed, feed
+from jaxgan.data.order import batch_indices
+from jaxgan.data.prepare import Row, available, prepare
+from jaxgan.data.records import Source, Synthetic, from_arrays
+from jaxgan.data.sources import load
+
+__all__ = [
+    "Feed",
+    "Row",
+    "Source",
+    "Synthetic",
+    "available",
+    "batch_indices",
+    "feed",
+    "from_arrays",
+    "load",
+    "prepare",
+]

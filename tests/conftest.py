@@ -1,0 +1,24 @@
+"""What all tests share: eight CPU devices, keys used once, and where the real data is."""
+
+import os
+from pathlib import Path
+
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+)
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import pytest
+
+jax.config.update("jax_debug_key_reuse", True)
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of prepared tfds data sets; tests that need it are skipped where there is none."""
+    beside = Path(__file__).parents[2] / "shared" / "tfds"
+    path = Path(os.environ.get("JAXGAN_DATA", beside))
+    if not (path / "mnist").is_dir():
+        pytest.skip(f"no prepared mnist in {path}: set JAXGAN_DATA to a folder of tfds data sets")
+    return path
