@@ -97,7 +97,7 @@ class Checkpoints:
         return self._about(self._find(step))["settings"]
 
     def _about(self, step: int) -> dict[str, Any]:
-        return self._manager.restore(step, args=ocp.args.Composite(about=ocp.args.JsonRestore())).about
+        return self._manager.restore(step, args=ocp.args.Composite(about=ocp.args.JsonRestore()))["about"]
 
     def _find(self, step: int | None) -> int:
         steps = sorted(self._manager.all_steps())

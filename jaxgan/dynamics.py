@@ -101,9 +101,7 @@ def simultaneous(field: Map, step_size: float | Array) -> Map:
     return step
 
 
-def alternating(
-    field: Map, step_size: float | Array, order: Sequence[str] = ("discriminator", "generator")
-) -> Map:
+def alternating(field: Map, step_size: float | Array, order: Sequence[str] = ("discriminator", "generator")) -> Map:
     """The operator of alternating gradient steps: each player from the state the last one left.
 
     On a bilinear centre with eigenvalues +-i w its eigenvalues keep modulus 1 up to h = 2 / w and
@@ -210,8 +208,7 @@ def leading_eigenvalues(
     n = flat.size
     if not 1 <= k <= n - 2:
         raise InputError(
-            f"k is {k}; of {n} eigenvalues the iteration finds 1 to {max(n - 2, 0)}. "
-            "eigenvalues() gives all of them."
+            f"k is {k}; of {n} eigenvalues the iteration finds 1 to {max(n - 2, 0)}. eigenvalues() gives all of them."
         )
 
     @jax.jit  # the iteration runs on the host and repeats this one product
@@ -232,9 +229,7 @@ def leading_eigenvalues(
     return values[np.lexsort((-values.imag, -values.real))]
 
 
-def dirac_gan(
-    gamma: float | Array = 0.0, f: Callable[[Array], Array] = jax.nn.log_sigmoid
-) -> dict[str, Loss]:
+def dirac_gan(gamma: float | Array = 0.0, f: Callable[[Array], Array] = jax.nn.log_sigmoid) -> dict[str, Loss]:
     """The Dirac-GAN, the smallest game that shows what GANs do (Mescheder et al. 2018, section 2).
 
     The data is a point mass at 0, the generator's distribution one at its parameter theta, and the

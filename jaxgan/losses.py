@@ -24,9 +24,7 @@ def widen(x: Array) -> Array:
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
-def logistic_d(
-    real: Array, fake: Array, *, smooth: float | Array = 0.0, smooth_fake: float | Array = 0.0
-) -> Array:
+def logistic_d(real: Array, fake: Array, *, smooth: float | Array = 0.0, smooth_fake: float | Array = 0.0) -> Array:
     """Cross-entropy of telling real from fake (Goodfellow et al. 2014, equation 1).
 
     Args:

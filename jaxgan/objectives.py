@@ -105,9 +105,7 @@ def hinge() -> Objective:
     return Objective(losses.hinge_d, losses.wasserstein_g)
 
 
-def dragan(
-    weight: float | Array = 10.0, std: float | Array = 0.5, smooth: float | Array = 0.0
-) -> Objective:
+def dragan(weight: float | Array = 10.0, std: float | Array = 0.5, smooth: float | Array = 0.0) -> Objective:
     """DRAGAN (Kodali et al. 2017): the non-saturating game, the critic smooth around real images.
 
     Args:
@@ -195,7 +193,5 @@ def objective(name: str, **options) -> Objective:
     allowed = inspect.signature(make).parameters
     for option in options:
         if option not in allowed:
-            raise InputError(
-                f"Objective {name!r} has no option {option!r}. {closest(option, allowed)}"
-            )
+            raise InputError(f"Objective {name!r} has no option {option!r}. {closest(option, allowed)}")
     return make(**options)

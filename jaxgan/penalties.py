@@ -35,9 +35,7 @@ Penalty: TypeAlias = Callable[[Critic, Array, Array, Key], Array]
 STEEPEST = 1e15
 
 
-def gradient_penalty(
-    weight: float | Array = 10.0, *, target: float | Array = 1.0, one_sided: bool = False
-) -> Penalty:
+def gradient_penalty(weight: float | Array = 10.0, *, target: float | Array = 1.0, one_sided: bool = False) -> Penalty:
     """Draws the norm of the critic's gradient to a target between real and fake images.
 
     ``weight * (|grad D(x)| - target)^2`` at ``x = e * real + (1 - e) * fake``, ``e ~ U[0, 1]`` for
@@ -72,9 +70,7 @@ def gradient_penalty(
     return penalty
 
 
-def dragan(
-    weight: float | Array = 10.0, *, target: float | Array = 1.0, std: float | Array = 0.5
-) -> Penalty:
+def dragan(weight: float | Array = 10.0, *, target: float | Array = 1.0, std: float | Array = 0.5) -> Penalty:
     """The gradient penalty near real images, at ``x + N(0, std^2)`` (Kodali et al. 2017).
 
     Args:
@@ -211,9 +207,7 @@ def path_length(
     _check_weight("weight", weight)
     _check_share("decay", decay)
 
-    def penalty(
-        generate: Callable[[Array], Array], w: Array, key: Key, mean: Array | float
-    ) -> tuple[Array, Array]:
+    def penalty(generate: Callable[[Array], Array], w: Array, key: Key, mean: Array | float) -> tuple[Array, Array]:
         images, pull_back = jax.vjp(generate, widen(w))
         _refuse_float16("generator", images)
         noise = jax.random.normal(key, images.shape, images.dtype)
@@ -259,9 +253,7 @@ def _refuse_float16(player: str, output: Array) -> None:
 
 def _check_weight(name: str, weight: float | Array) -> None:
     if isinstance(weight, int | float) and not weight >= 0:
-        raise InputError(
-            f"{name} is {weight}. It must not be negative; 0 switches the penalty off."
-        )
+        raise InputError(f"{name} is {weight}. It must not be negative; 0 switches the penalty off.")
 
 
 def _check_share(name: str, share: float | Array) -> None:

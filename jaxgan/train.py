@@ -70,7 +70,7 @@ def train(
     settings = {**config.settings(), "shape": list(source.shape), "classes": source.classes}
     images = config.batch * slices(gan.step)  # that a step consumes
     feed = data.feed(source, images, config.seed, memory_limit=config.memory_limit << 20)
-    loaded, loaded_until = feed.load(0), feed.limit
+    loaded, reach = feed.load(0), feed.limit  # the loaded batches end before step `reach`; None: they never do
 
     # Tracing comes first: whatever does not fit together is said before anything is compiled or written.
     like = jax.eval_shape(gan.init, jax.random.clone(init_key))
@@ -97,10 +97,10 @@ def train(
         pace, busy, logged = 1, 0.0, step  # steps of the next chunk; seconds and step since the last row
 
         while step < config.steps and not signals:
-            if loaded_until is not None and not loaded_until - feed.limit <= step < loaded_until:
-                loaded, loaded_until = feed.load(step), step + feed.limit
+            if feed.limit and reach and not reach - feed.limit <= step < reach:
+                loaded, reach = feed.load(step), step + feed.limit
             events = (step + n - step % n for n in (config.log_every, config.sample_every, config.save_every))
-            end = min(step + pace, config.steps, loaded_until or config.steps, *events)
+            end = min(step + pace, config.steps, reach or config.steps, *events)
 
             began = time.perf_counter()
             state, sums = jax.block_until_ready(chunk(state, sums, loaded, np.int32(end - step)))
@@ -175,7 +175,9 @@ def _make_run(run: Path, config: Config, *, resume: bool, overwrite: bool) -> No
                 "--run, or replace it with --overwrite."
             )
         if not (run / "config.json").is_file():
-            raise InputError(f"{run} has no config.json, so it is no run, and it will not be deleted. Choose another directory.")
+            raise InputError(
+                f"{run} has no config.json, so it is no run, and it will not be deleted. Choose another directory."
+            )
         shutil.rmtree(run)
     try:
         (run / "samples").mkdir(parents=True, exist_ok=True)

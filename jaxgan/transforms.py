@@ -190,9 +190,7 @@ def skip_nonfinite(tx: optax.GradientTransformation) -> optax.GradientTransforma
 
     def update(updates, state, params=None, **extra_args):
         made, inner = tx.update(updates, state.inner_state, params, **extra_args)
-        stays_finite = jax.tree.map(
-            lambda new, old: _finite(new) | ~_finite(old), inner, state.inner_state
-        )
+        stays_finite = jax.tree.map(lambda new, old: _finite(new) | ~_finite(old), inner, state.inner_state)
         ok = jax.tree.reduce(
             jnp.logical_and,
             [jax.tree.map(_finite, (updates, made)), stays_finite],

@@ -183,10 +183,8 @@ def when(predicate: Callable[[TrainState], Array], turn: Turn) -> Turn:
     def conditional(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, Metrics]:
         def run(batch: Batch, key: Key) -> tuple[dict, Metrics]:
             after, metrics = turn(state, batch, key)
-            metrics = {
-                name: m if isinstance(m, Mean) else Mean(m, jnp.ones_like(m)) for name, m in metrics.items()
-            }
-            return _changes(state, after), metrics
+            counted: Metrics = {n: m if isinstance(m, Mean) else Mean(m, jnp.ones_like(m)) for n, m in metrics.items()}
+            return _changes(state, after), counted
 
         changed, metrics = jax.eval_shape(run, batch, key)
 
@@ -269,9 +267,7 @@ def _last_slices(batch: Batch, count: int, total: int) -> Batch:
     if count == total:
         return batch
     stacked = _stack_slices(batch, total)
-    return jax.tree.map(
-        lambda x: jnp.moveaxis(x[total - count :], 0, 1).reshape(-1, *x.shape[2:]), stacked
-    )
+    return jax.tree.map(lambda x: jnp.moveaxis(x[total - count :], 0, 1).reshape(-1, *x.shape[2:]), stacked)
 
 
 def _common_slices(turns: tuple[Turn, ...]) -> int:

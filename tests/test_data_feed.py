@@ -118,9 +118,7 @@ def test_a_mixture_draws_by_seed_and_step():
     draw = jax.jit(fed.draw)
     one, two = draw(fed.load(0), jnp.int32(7)), draw(fed.load(7), jnp.int32(7))
     assert_same_bits(one, two)
-    assert_same_bits(
-        one, jax.jit(ring.draw, static_argnums=1)(jax.random.fold_in(jax.random.key(3), 7), 16)
-    )
+    assert_same_bits(one, jax.jit(ring.draw, static_argnums=1)(jax.random.fold_in(jax.random.key(3), 7), 16))
     others = draw({}, jnp.int32(8)), jax.jit(feed(ring, 16, seed=4).draw)({}, jnp.int32(7))
     assert all(not np.array_equal(one["image"], other["image"]) for other in others)
 

@@ -304,9 +304,7 @@ def test_broken_files_are_all_found_and_ten_named(tmp_path):
     (tmp_path / "zero.png").write_bytes(b"")
     message = error(load, str(tmp_path), image_size=8)
     assert "12 of the 16 image files" in message and "and 2 more" in message
-    assert (
-        message.count("\n  ") == 11 and "cut.png: " in message and "text0.png: not an im" in message
-    )
+    assert message.count("\n  ") == 11 and "cut.png: " in message and "text0.png: not an im" in message
 
 
 def test_odd_sizes_are_named_with_the_way_out(tmp_path):
@@ -315,11 +313,7 @@ def test_odd_sizes_are_named_with_the_way_out(tmp_path):
     Image.fromarray(np.zeros((6, 6), np.uint16)).save(tmp_path / "deep.png")
     message = error(load, str(tmp_path))
     assert "3 of the 8 image files" in message and "odd00.png: 7x6 pixels" in message
-    assert (
-        "6x6 (5 files)" in message
-        and "image_size" in message
-        and "deep.png: more than 8" in message
-    )
+    assert "6x6 (5 files)" in message and "image_size" in message and "deep.png: more than 8" in message
     (tmp_path / "deep.png").unlink()
     assert load(str(tmp_path), image_size=6).size == 7
 
@@ -343,9 +337,7 @@ def test_arrays_that_are_refused():
     bad = image.copy()
     bad[0, 0, 0, 0], bad[3, 1, :, 0] = np.nan, np.inf
     assert "3 of the 16 values" in error(from_arrays, bad)
-    assert "[0, 255]" in error(
-        from_arrays, image + np.array([0, 255, 0, 0], "f4")[:, None, None, None]
-    )
+    assert "[0, 255]" in error(from_arrays, image + np.array([0, 255, 0, 0], "f4")[:, None, None, None])
     assert "(4, 2, 2)" in error(from_arrays, image[..., 0])
     assert "(0, 2, 2, 1)" in error(from_arrays, image[:0])
     assert "float64" in error(from_arrays, image.astype(np.float64))

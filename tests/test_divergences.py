@@ -111,27 +111,17 @@ def test_gaussians_agree_with_quadrature(seed, dtype):
     p, q = scipy.stats.norm(m, np.sqrt(v)), scipy.stats.norm(n, np.sqrt(w))
     crossings = np.roots([1 / w - 1 / v, 2 * (m / v - n / w), n**2 / w - m**2 / v + np.log(w / v)])
     panels = sorted([-25, *np.real(crossings[np.abs(crossings) < 25]), 25])
-    points = np.unique(
-        np.concatenate([np.linspace(a, b, 16) for a, b in itertools.pairwise(panels)])
-    )
+    points = np.unique(np.concatenate([np.linspace(a, b, 16) for a, b in itertools.pairwise(panels)]))
 
     def integral(f):
-        return sum(
-            scipy.integrate.fixed_quad(f, a, b, n=40)[0] for a, b in itertools.pairwise(points)
-        )
+        return sum(scipy.integrate.fixed_quad(f, a, b, n=40)[0] for a, b in itertools.pairwise(points))
 
     def mixture(x):
         return np.logaddexp(p.logpdf(x), q.logpdf(x)) - np.log(2)
 
     gaussians = [jnp.asarray(x, dtype) for x in (m, v, n, w)]
-    assert_close(
-        gaussian_kl(*gaussians), integral(lambda x: p.pdf(x) * (p.logpdf(x) - q.logpdf(x))), dtype
-    )
-    want_js = integral(
-        lambda x: (
-            p.pdf(x) * (p.logpdf(x) - mixture(x)) / 2 + q.pdf(x) * (q.logpdf(x) - mixture(x)) / 2
-        )
-    )
+    assert_close(gaussian_kl(*gaussians), integral(lambda x: p.pdf(x) * (p.logpdf(x) - q.logpdf(x))), dtype)
+    want_js = integral(lambda x: p.pdf(x) * (p.logpdf(x) - mixture(x)) / 2 + q.pdf(x) * (q.logpdf(x) - mixture(x)) / 2)
     assert_close(gaussian_js(*gaussians), want_js, dtype)
     assert_close(gaussian_tv(*gaussians), integral(lambda x: abs(p.pdf(x) - q.pdf(x)) / 2), dtype)
     w1 = scipy.integrate.quad(lambda x: abs(p.cdf(x) - q.cdf(x)), -25, 25, limit=400, epsabs=1e-11)
@@ -171,9 +161,7 @@ def test_gaussian_kl_of_full_covariances(d, dtype):
     assert_close(gaussian_kl(m, a, n, b), want, dtype)
     # The three forms of a covariance agree.
     diagonal = jnp.diag(b)
-    assert_close(
-        gaussian_kl(m, a, n, diagonal), float(gaussian_kl(m, a, n, jnp.diag(diagonal))), dtype
-    )
+    assert_close(gaussian_kl(m, a, n, diagonal), float(gaussian_kl(m, a, n, jnp.diag(diagonal))), dtype)
     assert_close(
         gaussian_kl(m, diagonal, n, jnp.asarray(2.0, dtype)),
         float(gaussian_kl(m, jnp.diag(diagonal), n, 2 * jnp.eye(d, dtype=dtype))),
@@ -193,9 +181,7 @@ def test_gaussian_w2_is_the_bures_distance(rank, dtype):
     if rank is None:
         assert_close(gaussian_w2(m, a, n, b), want, dtype)
     else:
-        np.testing.assert_allclose(
-            gaussian_w2(m, a, n, b), want, rtol=2 * np.sqrt(jnp.finfo(dtype).eps)
-        )
+        np.testing.assert_allclose(gaussian_w2(m, a, n, b), want, rtol=2 * np.sqrt(jnp.finfo(dtype).eps))
     assert_close(gaussian_w2(m, 4.0, n, 1.0), np.sqrt(np.sum((m - n) ** 2) + d), dtype)
     variances = jnp.asarray(draw(4, d), dtype)
     assert_close(
@@ -219,9 +205,7 @@ def test_gaussian_w2_is_differentiable_where_eigenvalues_coincide():
         direction = covariance(0, d)
         _, bend = jax.jvp(jax.grad(squared), (c * jnp.eye(d),), (jnp.asarray(direction),))
         np.testing.assert_allclose(bend, c**-1.5 / 2 * direction, atol=1e-9)
-        check_grads(
-            lambda s: squared(jnp.asarray(covariance(1, d)) + s @ s.T), (direction,), order=2
-        )
+        check_grads(lambda s: squared(jnp.asarray(covariance(1, d)) + s @ s.T), (direction,), order=2)
 
 
 def test_gaussians_have_finite_gradients_everywhere():
@@ -305,9 +289,7 @@ def test_logarithms_keep_what_underflows():
 def test_optimal_discriminator(dtype):
     p, q = (jnp.asarray(draw(s, 9), dtype) for s in (0, 1))
     assert_close(optimal_discriminator(p, q), np.float64(p) / (np.float64(p) + q), dtype)
-    assert_close(
-        jax.nn.sigmoid(optimal_logit(jnp.log(p), jnp.log(q))), optimal_discriminator(p, q), dtype
-    )
+    assert_close(jax.nn.sigmoid(optimal_logit(jnp.log(p), jnp.log(q))), optimal_discriminator(p, q), dtype)
     # It minimises the expected logistic loss at every point.
     loss = lambda d: -jnp.sum(p * jnp.log(d) + q * jnp.log(1 - d))  # noqa: E731
     assert_close(jax.grad(loss)(optimal_discriminator(p, q)), 0 * p, dtype)
@@ -360,9 +342,7 @@ def test_parallel_lines_agree_with_samples_and_plot_by_vmap():
     cost = scipy.spatial.distance.cdist(np.c_[0 * z, z], np.c_[0 * z + theta, z])
     rows, columns = scipy.optimize.linear_sum_assignment(cost)
     np.testing.assert_allclose(parallel_lines(theta).w1, cost[rows, columns].mean(), rtol=1e-6)
-    np.testing.assert_allclose(
-        jax.vmap(parallel_lines)(jnp.linspace(-1, 1, 5)).w1, [1, 0.5, 0, 0.5, 1]
-    )
+    np.testing.assert_allclose(jax.vmap(parallel_lines)(jnp.linspace(-1, 1, 5)).w1, [1, 0.5, 0, 0.5, 1])
 
 
 def test_diracs_in_several_dimensions():
@@ -540,9 +520,7 @@ def test_wasserstein_bound(dtype):
         (lambda: gaussian_kl([0.0, 0.0], [1.0, 1.0, 1.0], [0.0, 0.0], 1.0), "Use jax.vmap"),
         (lambda: gaussian_w2([0.0], 1.0, [0.0, 0.0], 1.0), "Use jax.vmap"),
         (
-            lambda: gaussian_w2(
-                jnp.zeros(2), jnp.eye(2), jnp.zeros(2), jnp.diag(jnp.array([1.0, -1]))
-            ),
+            lambda: gaussian_w2(jnp.zeros(2), jnp.eye(2), jnp.zeros(2), jnp.diag(jnp.array([1.0, -1]))),
             "q has",
         ),
         (
@@ -562,9 +540,7 @@ def test_wasserstein_bound(dtype):
             "Flatten",
         ),
         (
-            lambda: sliced_wasserstein(
-                jax.random.key(0), jnp.ones((2, 3)), jnp.ones((2, 3)), projections=0
-            ),
+            lambda: sliced_wasserstein(jax.random.key(0), jnp.ones((2, 3)), jnp.ones((2, 3)), projections=0),
             "1 direction",
         ),
         (lambda: wasserstein_bound([0.0], [0.0], lipschitz=0.0), "positive"),

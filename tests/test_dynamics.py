@@ -177,9 +177,7 @@ def test_measured_growth_of_turns(h, dtype):
     assert_close(radius[1:] / radius[:-1], np.sqrt(1 + h**2 / 4), dtype)
     # Alternating steps conserve psi^2 + theta^2 - (h / 2) psi theta: an ellipse, for ever.
     path = turn_path(sequence, dirac_gan(), params, h, 400)
-    theta, psi = (
-        np.asarray(path[p][n]) / near for p, n in (("generator", "theta"), ("discriminator", "psi"))
-    )
+    theta, psi = (np.asarray(path[p][n]) / near for p, n in (("generator", "theta"), ("discriminator", "psi")))
     conserved = psi**2 + theta**2 - h / 2 * psi * theta
     assert_close(conserved, conserved[0], dtype, scale=10)
 

@@ -31,12 +31,8 @@ REFERENCES = {
     "wasserstein_g": lambda r, f: -f,
     "relativistic_d": lambda r, f: -np.log(sigmoid(r - f)),
     "relativistic_g": lambda r, f: -np.log(sigmoid(f - r)),
-    "relativistic_average_d": lambda r, f: (
-        -np.log(sigmoid(r - f.mean())) - np.log(1 - sigmoid(f - r.mean()))
-    ),
-    "relativistic_average_g": lambda r, f: (
-        -np.log(sigmoid(f - r.mean())) - np.log(1 - sigmoid(r - f.mean()))
-    ),
+    "relativistic_average_d": lambda r, f: -np.log(sigmoid(r - f.mean())) - np.log(1 - sigmoid(f - r.mean())),
+    "relativistic_average_g": lambda r, f: -np.log(sigmoid(f - r.mean())) - np.log(1 - sigmoid(r - f.mean())),
 }
 
 
@@ -75,13 +71,9 @@ def test_label_smoothing_is_cross_entropy_with_soft_labels():
         return -label * np.log(sigmoid(x)) - (1 - label) * np.log(1 - sigmoid(x))
 
     one_sided = losses.logistic_d(jnp.float32(real), jnp.float32(fake), smooth=0.1)
-    np.testing.assert_allclose(
-        one_sided, cross_entropy(0.9, real) + cross_entropy(0.0, fake), rtol=1e-5, atol=1e-5
-    )
+    np.testing.assert_allclose(one_sided, cross_entropy(0.9, real) + cross_entropy(0.0, fake), rtol=1e-5, atol=1e-5)
     two_sided = losses.logistic_d(jnp.float32(real), jnp.float32(fake), smooth=0.1, smooth_fake=0.2)
-    np.testing.assert_allclose(
-        two_sided, cross_entropy(0.9, real) + cross_entropy(0.2, fake), rtol=1e-5, atol=1e-5
-    )
+    np.testing.assert_allclose(two_sided, cross_entropy(0.9, real) + cross_entropy(0.2, fake), rtol=1e-5, atol=1e-5)
 
 
 def test_smoothed_labels_are_where_the_loss_is_least():
@@ -108,9 +100,7 @@ def test_no_nan_at_the_ends_of_the_dtype(name, dtype):
     gradients = pull_back(jnp.ones_like(value))
     assert not np.isnan(value).any()
     assert not any(np.isnan(np.asarray(g, np.float32)).any() for g in gradients)
-    moderate = (np.abs(np.asarray(real, np.float64)) < 1e5) & (
-        np.abs(np.asarray(fake, np.float64)) < 1e5
-    )
+    moderate = (np.abs(np.asarray(real, np.float64)) < 1e5) & (np.abs(np.asarray(fake, np.float64)) < 1e5)
     if name not in AVERAGED:
         assert np.isfinite(np.asarray(value)[moderate]).all()
 
@@ -164,9 +154,7 @@ def test_relativistic_average_over_an_axis_is_that_of_the_whole_batch():
         lambda r, f: losses.relativistic_average_d(r, f, axis_name="devices"),
         axis_name="devices",
     )(real.reshape(4, 16), fake.reshape(4, 16))
-    np.testing.assert_allclose(
-        split.ravel(), losses.relativistic_average_d(real, fake), rtol=1e-5, atol=1e-6
-    )
+    np.testing.assert_allclose(split.ravel(), losses.relativistic_average_d(real, fake), rtol=1e-5, atol=1e-6)
 
 
 def test_shapes_that_would_broadcast_are_refused():

@@ -89,7 +89,9 @@ def test_dcgan_makes_every_size_that_it_lists(size):
 
 def test_dcgan_has_the_papers_channels():
     """Radford et al. 2015, figure 1: 4 x 4 x 1024 up to 64 x 64 x 3, through 512, 256 and 128 channels."""
-    shapes = jax.eval_shape(lambda k: nn.DCGANGenerator((64, 64, 3), 128).init(k, jnp.zeros((1, 100)), train=False), new_key())
+    shapes = jax.eval_shape(
+        lambda k: nn.DCGANGenerator((64, 64, 3), 128).init(k, jnp.zeros((1, 100)), train=False), new_key()
+    )
     kernels = {k: v["kernel"].shape for k, v in shapes["params"].items() if k != "bias" and "kernel" in v}
     assert kernels["Dense_0"] == (100, 4 * 4 * 1024)
     assert [kernels[f"ConvTranspose_{i}"] for i in range(4)] == [

@@ -59,9 +59,7 @@ def test_is_what_its_paper_says(name):
     np.testing.assert_allclose(penalty_of(game), penalty, rtol=1e-5)
     # Of all of them only the WGAN holds its critic to a set.
     params = {"w": jnp.float32([3.0, -0.005])}
-    updates, _ = game.constraint.update(
-        jax.tree.map(jnp.zeros_like, params), game.constraint.init(params), params
-    )
+    updates, _ = game.constraint.update(jax.tree.map(jnp.zeros_like, params), game.constraint.init(params), params)
     kept = optax.apply_updates(params, updates)["w"]
     expected = [0.01, -0.005] if name == "wasserstein" else params["w"]
     np.testing.assert_allclose(kept, expected, atol=3e-7)
@@ -69,9 +67,7 @@ def test_is_what_its_paper_says(name):
 
 def test_options_reach_losses_penalties_and_constraint():
     smooth = objective("non_saturating", smooth=0.1, smooth_fake=0.2)
-    np.testing.assert_allclose(
-        smooth.d_loss(REAL, FAKE), losses.logistic_d(REAL, FAKE, smooth=0.1, smooth_fake=0.2)
-    )
+    np.testing.assert_allclose(smooth.d_loss(REAL, FAKE), losses.logistic_d(REAL, FAKE, smooth=0.1, smooth_fake=0.2))
     pearson = objective("least_squares", target_fake=-1.0, target=0.0)
     np.testing.assert_allclose(pearson.d_loss(REAL, FAKE), (REAL - 1) ** 2 + (FAKE + 1) ** 2)
     np.testing.assert_allclose(pearson.g_loss(REAL, FAKE), FAKE**2)

@@ -103,9 +103,7 @@ def test_gradient_penalty_looks_between_the_pairs_and_everywhere_between():
     n, weight = 20_000, 1.0
     real, fake = jnp.full((n, 1), 2.0), jnp.full((n, 1), 5.0)
     # The critic x^2 / 2 has gradient x, so that the penalty tells where it looked.
-    looked = 1.0 + jnp.sqrt(
-        gradient_penalty(weight)(lambda x: 0.5 * jnp.sum(x**2, axis=1), real, fake, fresh_key())
-    )
+    looked = 1.0 + jnp.sqrt(gradient_penalty(weight)(lambda x: 0.5 * jnp.sum(x**2, axis=1), real, fake, fresh_key()))
     assert looked.min() >= 2.0 and looked.max() <= 5.0
     np.testing.assert_allclose(looked.mean(), 3.5, atol=0.03)
     np.testing.assert_allclose(looked.std(), 3 / np.sqrt(12), rtol=0.02)
@@ -113,9 +111,7 @@ def test_gradient_penalty_looks_between_the_pairs_and_everywhere_between():
 
 def test_dragan_looks_around_real_images():
     real = jnp.full((20_000, 1), 10.0)
-    looked = 1.0 + jnp.sqrt(
-        dragan(1.0, std=0.5)(lambda x: 0.5 * jnp.sum(x**2, axis=1), real, real, fresh_key())
-    )
+    looked = 1.0 + jnp.sqrt(dragan(1.0, std=0.5)(lambda x: 0.5 * jnp.sum(x**2, axis=1), real, real, fresh_key()))
     np.testing.assert_allclose(looked.mean(), 10.0, atol=0.02)
     np.testing.assert_allclose(looked.std(), 0.5, rtol=0.02)
 
@@ -125,9 +121,7 @@ def test_consistency_is_the_squared_change_of_the_logit():
     shift = consistency(lambda x, key: x + 0.25, weight=2.0)
     w = jnp.float32(np.random.default_rng(6).normal(size=real.shape[1:]))
     expected = 2 * (0.25 * np.sum(w)) ** 2
-    np.testing.assert_allclose(
-        shift(partial(linear, w), real, fake, fresh_key()), np.full(4, expected), rtol=1e-4
-    )
+    np.testing.assert_allclose(shift(partial(linear, w), real, fake, fresh_key()), np.full(4, expected), rtol=1e-4)
 
 
 def test_lecam_is_the_distance_to_the_other_sides_mean():
@@ -155,9 +149,7 @@ def test_path_length_of_a_linear_generator_is_the_frobenius_norm_squared():
     np.testing.assert_allclose(value.mean(), frobenius, rtol=0.02)
     np.testing.assert_allclose(mean, jnp.sqrt(value).mean(), rtol=1e-5)
     # Without pixels to divide by: a generator of points.
-    value, _ = path_length(1.0)(
-        lambda w: w @ jnp.float32(a), jnp.zeros((n, latent)), fresh_key(), 0.0
-    )
+    value, _ = path_length(1.0)(lambda w: w @ jnp.float32(a), jnp.zeros((n, latent)), fresh_key(), 0.0)
     np.testing.assert_allclose(value.mean(), np.sum(a**2), rtol=0.02)
 
 
@@ -170,9 +162,7 @@ def test_path_length_exactly():
     from_zero, mean = penalty(generate, w, fresh_key(), 0.0)
     np.testing.assert_allclose(4 * mean, 5 * np.sqrt(2 / np.pi), rtol=0.02)
     length = np.sqrt(from_zero / 2)
-    np.testing.assert_allclose(
-        penalty(generate, w, fresh_key(), 1.5)[0], 2 * (length - 1.5) ** 2, rtol=1e-4, atol=1e-4
-    )
+    np.testing.assert_allclose(penalty(generate, w, fresh_key(), 1.5)[0], 2 * (length - 1.5) ** 2, rtol=1e-4, atol=1e-4)
 
 
 def test_path_length_of_a_w_per_layer_averages_over_layers():
@@ -328,12 +318,8 @@ def test_float16_images_are_penalised_in_float32(name):
     # Slopes whose squares float16 would round to zero.
     real, fake = (x.astype(jnp.float16) for x in images(16))
     critic = partial(linear, jnp.full(real.shape[1:], 1e-5))
-    expected = PENALTIES[name](
-        critic, real.astype(jnp.float32), fake.astype(jnp.float32), fresh_key()
-    )
-    np.testing.assert_allclose(
-        PENALTIES[name](critic, real, fake, fresh_key()), expected, rtol=1e-6
-    )
+    expected = PENALTIES[name](critic, real.astype(jnp.float32), fake.astype(jnp.float32), fresh_key())
+    np.testing.assert_allclose(PENALTIES[name](critic, real, fake, fresh_key()), expected, rtol=1e-6)
     if name in ("r1", "r2"):
         np.testing.assert_allclose(expected, 5 * real[0].size * 1e-10, rtol=1e-5)
 

@@ -44,9 +44,7 @@ def test_converges_to_the_layer_with_a_kernel_of_spectral_norm_one(name):
     vector = variables["spectral"]["kernel"]
     right = svd(params["kernel"])[2][0]
     np.testing.assert_allclose(abs(vector @ right), 1.0, rtol=1e-5)
-    np.testing.assert_allclose(
-        spectral_norm(params["kernel"], vector), svd(params["kernel"])[1][0], rtol=1e-5
-    )
+    np.testing.assert_allclose(spectral_norm(params["kernel"], vector), svd(params["kernel"])[1][0], rtol=1e-5)
 
 
 def test_parameters_are_those_of_the_layer_alone_and_stay_as_initialised():
@@ -55,9 +53,7 @@ def test_parameters_are_those_of_the_layer_alone_and_stay_as_initialised():
     assert jax.tree.map(jnp.shape, variables["params"]["layer"]) == jax.tree.map(jnp.shape, plain)
     _, new = module.apply(variables, x, update_stats=True, mutable=True)
     assert set(new) == {"params", "spectral"}
-    for a, b in zip(
-        jax.tree.leaves(new["params"]), jax.tree.leaves(variables["params"]), strict=True
-    ):
+    for a, b in zip(jax.tree.leaves(new["params"]), jax.tree.leaves(variables["params"]), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
@@ -117,9 +113,7 @@ def test_kernels_of_zeros_stay_zero_and_turn_no_vector():
     (_, (y, new)), gradient = jax.value_and_grad(loss, has_aux=True)(zeros)
     np.testing.assert_array_equal(y, 0.0)
     assert all(np.isfinite(g).all() for g in jax.tree.leaves(gradient))
-    np.testing.assert_allclose(
-        new["spectral"]["kernel"], variables["spectral"]["kernel"], rtol=1e-6
-    )
+    np.testing.assert_allclose(new["spectral"]["kernel"], variables["spectral"]["kernel"], rtol=1e-6)
 
 
 def test_a_network_of_such_layers_has_lipschitz_constant_one():

@@ -45,7 +45,10 @@ def same_bits(a, b):
 
 def rows(run):
     """What was logged, without the times."""
-    return [{k: v for k, v in r.items() if k not in ("seconds", "images_per_second")} for r in read_log(run / "metrics.jsonl")]
+    return [
+        {k: v for k, v in r.items() if k not in ("seconds", "images_per_second")}
+        for r in read_log(run / "metrics.jsonl")
+    ]
 
 
 def test_a_run_keeps_everything_about_it(finished):
@@ -88,8 +91,7 @@ def test_chunks_of_any_length_give_the_same_bits(finished, tmp_path, monkeypatch
     assert rows(tmp_path / "steps") == rows(run)
 
 
-def test_data_from_disk_trains_the_same(finished, tmp_path):
-    run, state = finished
+def test_data_from_disk_trains_the_same(tmp_path):
     digits = data.load("digits")
     config = dataclasses.replace(TINY, memory_limit=1)
     big = np.concatenate([digits.read(np.arange(digits.size))["image"]] * 10)  # 1.15 MB: above the limit of 1 MiB
@@ -141,7 +143,12 @@ def command(*args, **options):
     # Eight simulated devices are for the other tests; this is a process of a user's.
     env = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
     return subprocess.Popen(
-        [sys.executable, "-c", RUN, *args], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+        [sys.executable, "-c", RUN, *args],
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
     )
 
 
@@ -190,7 +197,7 @@ def refused(config: Config, run: Path, match: str, **options):
 
 
 def test_a_run_is_never_overwritten_without_being_told(finished, tmp_path):
-    run, state = finished
+    run, _ = finished
     kept = sorted(run.rglob("*"))
     refused(TINY, run, "exists already.*jaxgan resume.*--overwrite")
     assert sorted(run.rglob("*")) == kept
@@ -238,7 +245,10 @@ def test_resuming_under_another_configuration_names_every_difference(finished, t
 
 def test_checkpoints_say_what_they_hold(finished):
     run, _ = finished
-    with Checkpoints(run / "checkpoints") as checkpoints, pytest.raises(InputError, match="step 25; it holds steps 20, 30"):
+    with (
+        Checkpoints(run / "checkpoints") as checkpoints,
+        pytest.raises(InputError, match="step 25; it holds steps 20, 30"),
+    ):
         checkpoints.restore({}, step=25)
 
 

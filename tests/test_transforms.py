@@ -357,9 +357,7 @@ def test_training_goes_on_after_a_skip():
 
 
 def test_a_state_that_holds_infinity_by_design_is_no_reason_to_skip():
-    best_so_far = optax.GradientTransformation(
-        lambda params: jnp.float32(jnp.inf), lambda u, s, p=None: (u, s)
-    )
+    best_so_far = optax.GradientTransformation(lambda params: jnp.float32(jnp.inf), lambda u, s, p=None: (u, s))
     tx = skip_nonfinite(best_so_far)
     _, state = apply(tx, {"w": jnp.ones(())}, {"w": jnp.ones(())})
     assert int(state.skipped) == 0

@@ -203,7 +203,7 @@ def test_together_refuses_turns_that_change_the_same_part():
 
 
 def test_slices_must_fit():
-    with pytest.raises(InputError, match="12 examples does not divide into 5 equal slices.*10 or 15"):
+    with pytest.raises(InputError, match=r"12 examples does not divide into 5 equal slices.*10 or 15"):
         repeat(5, X)(make_state(), BATCH, new_key())
     with pytest.raises(InputError, match="2 and 3 slices"):
         sequence(repeat(2, X), repeat(3, Y))

@@ -103,9 +103,7 @@ def _in_memory(source: Source, batch: int, seed: int) -> Feed:
 
 def _read_all(source: Source) -> dict[str, np.ndarray]:
     first = source.read(np.arange(1))
-    records = {
-        key: np.empty((source.size, *leaf.shape[1:]), leaf.dtype) for key, leaf in first.items()
-    }
+    records = {key: np.empty((source.size, *leaf.shape[1:]), leaf.dtype) for key, leaf in first.items()}
 
     def read(start):
         stop = min(start + _READ, source.size)
@@ -141,9 +139,7 @@ def _on_disk(source: Source, batch: int, seed: int, limit: int) -> Feed:
     return Feed(source.shape, source.classes, limit, load, draw)
 
 
-def _read_from(
-    source: Source, batch: int, seed: int, step: int, ahead: int
-) -> Iterator[dict[str, np.ndarray]]:
+def _read_from(source: Source, batch: int, seed: int, step: int, ahead: int) -> Iterator[dict[str, np.ndarray]]:
     """The batches of a step and those after it, read by threads ahead of time."""
 
     def read(step):

@@ -49,8 +49,7 @@ def folder(path: str | Path, image_size: int | None = None) -> Source:
     paths = sorted(
         file
         for file in root.rglob("*")
-        if file.suffix.lower() in _SUFFIXES
-        and not any(part.startswith(".") for part in file.relative_to(root).parts)
+        if file.suffix.lower() in _SUFFIXES and not any(part.startswith(".") for part in file.relative_to(root).parts)
     )
     if not paths:
         raise InputError(f"There are no images in {root}. Read are {', '.join(_SUFFIXES)} files.")

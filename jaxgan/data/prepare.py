@@ -60,9 +60,7 @@ def prepare(name: str, data_dir: str | Path | None = None) -> Path:
         builder.download_and_prepare()
     except InputError:
         raise
-    except (
-        Exception
-    ) as error:  # of any type: the network, a file to fetch by hand, a disk that is full
+    except Exception as error:  # of any type: the network, a file to fetch by hand, a disk that is full
         raise InputError(
             f"tensorflow_datasets cannot prepare {name} in {root}: {type(error).__name__}: {error}"
         ) from error
@@ -82,9 +80,7 @@ def available(data_dir: str | Path | None = None) -> list[Row]:
     for name, make in EMBEDDED.items():
         source = make()
         rows.append(Row(name, "train", source.size, source.shape, "embedded"))
-    rows += [
-        Row(name, "train", None, make().shape, "synthetic") for name, make in SYNTHETIC.items()
-    ]
+    rows += [Row(name, "train", None, make().shape, "synthetic") for name, make in SYNTHETIC.items()]
     for name, folder in tfds.prepared(data_dir).items():
         try:
             builder = tfds.open_builder(folder)

@@ -65,9 +65,7 @@ def fit(image: Image.Image, channels: int, side: int | None) -> np.ndarray:
     return np.asarray(image).reshape(image.height, image.width, channels)
 
 
-def from_arrays(
-    image: np.ndarray, label: np.ndarray | None = None, *, name: str = "arrays"
-) -> Source:
+def from_arrays(image: np.ndarray, label: np.ndarray | None = None, *, name: str = "arrays") -> Source:
     """A source of images that are in memory already.
 
     Args:
@@ -126,13 +124,10 @@ def _check_range(image: np.ndarray, name: str) -> None:
 
 def _check_labels(label: np.ndarray, size: int, name: str) -> np.ndarray:
     if label.shape != (size,):
-        raise InputError(
-            f"The labels of {name} have shape {label.shape}. Allowed: ({size},), one an image."
-        )
+        raise InputError(f"The labels of {name} have shape {label.shape}. Allowed: ({size},), one an image.")
     if not np.issubdtype(label.dtype, np.integer):
         raise InputError(
-            f"The labels of {name} are {label.dtype}. Allowed: integers; "
-            "convert with label.astype(numpy.int32)."
+            f"The labels of {name} are {label.dtype}. Allowed: integers; convert with label.astype(numpy.int32)."
         )
     if label.min() < 0:
         raise InputError(f"The smallest label of {name} is {label.min()}. Labels count from 0.")

@@ -123,9 +123,7 @@ def _is_path(name: str, known: set[str]) -> bool:
     return exists or separated
 
 
-def _missing(
-    name: str, data_dir: str | Path | None, prepared: dict[str, Path], known: set[str]
-) -> InputError:
+def _missing(name: str, data_dir: str | Path | None, prepared: dict[str, Path], known: set[str]) -> InputError:
     """The error for a name that is neither embedded nor synthetic nor prepared nor a path."""
     base = name.partition("/")[0]
     here = ", ".join(str(path) for path in tfds.data_dirs(data_dir))

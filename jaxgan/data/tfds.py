@@ -43,13 +43,10 @@ def prepared(data_dir: str | Path | None = None) -> dict[str, Path]:
     for root in data_dirs(data_dir):
         files = [*root.glob("*/*/dataset_info.json"), *root.glob("*/*/*/dataset_info.json")]
         here: dict[str, list[Path]] = {}
-        for folder in (
-            file.parent for file in files if tfds.core.Version.is_valid(file.parent.name)
-        ):
+        for folder in (file.parent for file in files if tfds.core.Version.is_valid(file.parent.name)):
             here.setdefault(folder.parent.relative_to(root).as_posix(), []).append(folder)
         newest = {
-            name: max(folders, key=lambda folder: tfds.core.Version(folder.name))
-            for name, folders in here.items()
+            name: max(folders, key=lambda folder: tfds.core.Version(folder.name)) for name, folders in here.items()
         }
         found = newest | found
     return dict(sorted(found.items()))
@@ -93,11 +90,7 @@ def image_feature(builder: tfds.core.DatasetBuilder) -> tuple[str, Any]:
     Raises:
       InputError: if there is none, or several and none is called "image".
     """
-    images = {
-        key: feature
-        for key, feature in features(builder).items()
-        if isinstance(feature, tfds.features.Image)
-    }
+    images = {key: feature for key, feature in features(builder).items() if isinstance(feature, tfds.features.Image)}
     if "image" in images or len(images) == 1:
         key = "image" if "image" in images else next(iter(images))
         return key, images[key]
@@ -134,8 +127,7 @@ def prepared_source(folder: Path, split: str = "train", image_size: int | None =
         )
     if image_size is None and None in shape:
         raise InputError(
-            f"The images of {name} have several sizes. Set image_size (in pixels), which crops and "
-            "resizes them all."
+            f"The images of {name} have several sizes. Set image_size (in pixels), which crops and resizes them all."
         )
     try:
         splits[split]

@@ -103,8 +103,7 @@ def gaussian_js(mean_p: ArrayLike, var_p: ArrayLike, mean_q: ArrayLike, var_q: A
         """KL(p || (p + q) / 2) in units of p: the mean of log 2 - softplus(log q - log p)."""
         other_z = (mean - other_mean + std * z) / other_std
         return jnp.sum(
-            weights
-            * (np.log(2) - jax.nn.softplus((z**2 - other_z**2) / 2 + jnp.log(std / other_std))),
+            weights * (np.log(2) - jax.nn.softplus((z**2 - other_z**2) / 2 + jnp.log(std / other_std))),
             axis=-1,
         )
 
@@ -130,9 +129,7 @@ def gaussian_tv(mean_p: ArrayLike, var_p: ArrayLike, mean_q: ArrayLike, var_q: A
     ratio = wide / narrow
     # The densities cross where a z^2 + 2 b z + c = 0.
     a, b, c = ratio**2 - 1, shift * ratio, shift**2 - 2 * jnp.log(ratio)
-    root = sqrt(
-        shift**2 + 2 * a * jnp.log(ratio)
-    )  # of the discriminant b^2 - a c, without cancellation
+    root = sqrt(shift**2 + 2 * a * jnp.log(ratio))  # of the discriminant b^2 - a c, without cancellation
     t = -(b + jnp.where(b >= 0, root, -root))
     inner = c / jnp.where(t == 0, 1, t)
     # The outer crossing moves out to infinity, with either sign, as the variances become equal.
@@ -234,9 +231,7 @@ def parallel_lines(theta: ArrayLike) -> Divergences:
     >>> float(jax.grad(lambda theta: parallel_lines(theta).js)(-0.5))
     0.0
     """
-    return dirac(
-        jnp.zeros_like(theta), theta
-    )  # the second coordinate is the same and costs nothing
+    return dirac(jnp.zeros_like(theta), theta)  # the second coordinate is the same and costs nothing
 
 
 @jax.custom_jvp
@@ -329,8 +324,5 @@ def _check_covariance(name: str, cov: Array, definite: bool) -> None:
     check(
         cov,
         positive,
-        lambda: (
-            f"The covariance of {name} has an eigenvalue of {least(np.asarray(cov))}; "
-            f"all must be {allowed}."
-        ),
+        lambda: f"The covariance of {name} has an eigenvalue of {least(np.asarray(cov))}; all must be {allowed}.",
     )

@@ -42,9 +42,7 @@ def kl(p: ArrayLike, q: ArrayLike, weights: ArrayLike | None = None, *, log: boo
     return jnp.where(jnp.any(infinite, axis=-1), jnp.inf, finite)
 
 
-def reverse_kl(
-    p: ArrayLike, q: ArrayLike, weights: ArrayLike | None = None, *, log: bool = False
-) -> Array:
+def reverse_kl(p: ArrayLike, q: ArrayLike, weights: ArrayLike | None = None, *, log: bool = False) -> Array:
     """The reverse Kullback-Leibler divergence KL(q || p); see `kl`."""
     return kl(q, p, weights, log=log)
 
@@ -160,9 +158,7 @@ def quadrature(breaks: ArrayLike, order: int = 32) -> tuple[Array, Array]:
     return nodes.ravel(), (half[:, None] * w).ravel()
 
 
-def _prepare(
-    p: ArrayLike, q: ArrayLike, weights: ArrayLike | None, log: bool
-) -> tuple[Array, Array, Array, Array]:
+def _prepare(p: ArrayLike, q: ArrayLike, weights: ArrayLike | None, log: bool) -> tuple[Array, Array, Array, Array]:
     """Checked masses (probability times weight) and log densities of p and q."""
     p, q, w = as_floats(p, q, 1.0 if weights is None else weights)
     if p.ndim < 1 or q.ndim < 1 or p.shape[-1] != q.shape[-1] or w.shape not in ((), p.shape[-1:]):
@@ -180,9 +176,7 @@ def _prepare(
         lambda w: np.all(w >= 0),
         lambda: f"The least weight is {np.min(w)}; weights are at least 0.",
     )
-    (density_p, log_p), (density_q, log_q) = (
-        (jnp.exp(x), x) if log else (x, _log(x)) for x in (p, q)
-    )
+    (density_p, log_p), (density_q, log_q) = ((jnp.exp(x), x) if log else (x, _log(x)) for x in (p, q))
     masses = density_p * w, density_q * w
     for name, mass in zip("pq", masses, strict=True):
         _check_distribution(name, mass)
@@ -194,8 +188,7 @@ def _check_distribution(name: str, mass: Array) -> None:
         mass,
         lambda m: np.all(m >= 0),
         lambda: (
-            f"{name} has a probability of {np.min(mass)}; probabilities are at least 0. "
-            "For logarithms pass log=True."
+            f"{name} has a probability of {np.min(mass)}; probabilities are at least 0. For logarithms pass log=True."
         ),
     )
     check(

@@ -27,9 +27,7 @@ def as_floats(*values: ArrayLike) -> tuple[Array, ...]:
     return tuple(array.astype(dtype) for array in arrays)
 
 
-def check(
-    value: ArrayLike, ok: Callable[[np.ndarray], bool | np.bool_], message: Callable[[], str]
-) -> None:
+def check(value: ArrayLike, ok: Callable[[np.ndarray], bool | np.bool_], message: Callable[[], str]) -> None:
     """Raises an InputError if the value is known and not ok; a traced value passes."""
     # In NumPy: inside jit even the comparison of two known arrays would be traced.
     if not isinstance(value, Tracer) and not ok(np.asarray(value)):

@@ -68,9 +68,7 @@ def wasserstein_1d(
     return _root(cost, p)
 
 
-def sliced_wasserstein(
-    key: Key, x: ArrayLike, y: ArrayLike, *, p: float | Array = 2, projections: int = 128
-) -> Array:
+def sliced_wasserstein(key: Key, x: ArrayLike, y: ArrayLike, *, p: float | Array = 2, projections: int = 128) -> Array:
     """The sliced Wasserstein-p distance: the p-mean of the exact distances along random directions.
 
     Bonneel et al. 2015. It never exceeds the Wasserstein-p distance; two samples that differ by a

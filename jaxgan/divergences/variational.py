@@ -78,9 +78,7 @@ def tv_bound(real_logits: ArrayLike, fake_logits: ArrayLike) -> Array:
     return (jnp.mean(jnp.tanh(real)) - jnp.mean(jnp.tanh(fake))) / 2
 
 
-def wasserstein_bound(
-    real_values: ArrayLike, fake_values: ArrayLike, *, lipschitz: float | Array = 1.0
-) -> Array:
+def wasserstein_bound(real_values: ArrayLike, fake_values: ArrayLike, *, lipschitz: float | Array = 1.0) -> Array:
     """W_1(p, q) >= (E_p f - E_q f) / L for a critic f with Lipschitz constant L.
 
     The Kantorovich-Rubinstein dual (Arjovsky et al. 2017, equation 2), with equality at the best

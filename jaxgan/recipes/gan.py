@@ -5,7 +5,7 @@ https://arxiv.org/abs/1701.07875, algorithm 1.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import flax.linen as nn
 import jax
@@ -94,7 +94,10 @@ def gan(
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             params=params,
-            opt_state={"generator": g_tx.init(params["generator"]), "discriminator": d_tx.init(params["discriminator"])},
+            opt_state={
+                "generator": g_tx.init(params["generator"]),
+                "discriminator": d_tx.init(params["discriminator"]),
+            },
             variables={"generator": g, "discriminator": d},
             memory={},
             # A copy: a state that is donated must not hold one buffer twice.
@@ -141,7 +144,7 @@ def gan(
 
     def sample(state: TrainState, key: Key, n: int) -> Array:
         z = jax.random.normal(key, (n, latent_dim))
-        return generator.apply(state.average["generator"], z, train=False)
+        return cast(Array, generator.apply(state.average["generator"], z, train=False))
 
     return GAN(init, step, sample)
 
