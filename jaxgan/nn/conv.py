@@ -34,15 +34,15 @@ def conv(x: Array, kernel: Array, *, stride: int = 1, padding: int = 0) -> Array
     """
 
     def product(x: Array, kernel: Array) -> Array:
-        k, l, c, d = kernel.shape
+        rows, cols, c, d = kernel.shape
         x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-        h, w = (x.shape[1] - k) // stride + 1, (x.shape[2] - l) // stride + 1
+        h, w = (x.shape[1] - rows) // stride + 1, (x.shape[2] - cols) // stride + 1
         windows = [
             x[:, a : a + stride * (h - 1) + 1 : stride, b : b + stride * (w - 1) + 1 : stride]
-            for a in range(k)
-            for b in range(l)
+            for a in range(rows)
+            for b in range(cols)
         ]
-        patches = jnp.concatenate(windows, axis=-1).reshape(-1, k * l * c)
+        patches = jnp.concatenate(windows, axis=-1).reshape(-1, rows * cols * c)
         return (patches @ kernel.reshape(-1, d)).reshape(-1, h, w, d)
 
     def native(x: Array, kernel: Array) -> Array:

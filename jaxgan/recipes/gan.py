@@ -60,7 +60,8 @@ def gan(
       d_steps: discriminator updates for each of the generator (k of the GAN paper, n_critic of the WGAN paper). A
         batch holds d_steps * B images: every update sees B of them.
       simultaneous: both players step from the same state, on the same fakes, instead of one after the other.
-      warmup: steps on which the discriminator is trained longer. They go over the batch several times with fresh latents.
+      warmup: steps on which the discriminator is trained longer; they go over the batch several times, each time with
+        fresh latents.
       half_life: of the generator's averaged parameters, in images; samples are drawn with them.
       axis_name: the axis under ``pmap`` or ``shard_map``; the networks' batch normalisation needs it as well.
 

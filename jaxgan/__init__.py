@@ -1,0 +1,30 @@
+"""GANs as pure functions."""
+
+from jaxgan import axis as axis
+from jaxgan import divergences as divergences
+from jaxgan import dynamics as dynamics
+from jaxgan import losses as losses
+from jaxgan import nn as nn
+from jaxgan import objectives as objectives
+from jaxgan import penalties as penalties
+from jaxgan import recipes as recipes
+from jaxgan import transforms as transforms
+from jaxgan import turns as turns
+from jaxgan.errors import InputError as InputError
+from jaxgan.objectives import Objective as Objective
+from jaxgan.objectives import objective as objective
+from jaxgan.recipes import gan as gan
+from jaxgan.recipes import wgan as wgan
+from jaxgan.state import TrainState as TrainState
+from jaxgan.transforms import clip_weights as clip_weights
+from jaxgan.turns import average as average
+from jaxgan.turns import descend as descend
+from jaxgan.turns import every as every
+from jaxgan.turns import repeat as repeat
+from jaxgan.turns import sequence as sequence
+from jaxgan.turns import together as together
+from jaxgan.turns import train_step as train_step
+from jaxgan.turns import when as when
+from jaxgan.typing import GAN as GAN
+from jaxgan.typing import Aux as Aux
+from jaxgan.typing import Mean as Mean

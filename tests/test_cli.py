@@ -1,0 +1,153 @@
+"""The command line, as a user calls it."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxgan.cli import COMMANDS, main
+from jaxgan.presets import PRESETS
+
+TINY = "--network mlp --width 8 --depth 1 --latent-dim 4 --batch 16 --steps 6 --log-every 2 --sample-every 3".split()
+
+
+def fails(capsys, *args):
+    """The message with which a command refuses: on stderr, with status 2 and without a traceback."""
+    with pytest.raises(SystemExit) as exit_:
+        main(list(args))
+    captured = capsys.readouterr()
+    assert exit_.value.code == 2
+    assert "Traceback" not in captured.err + captured.out
+    return captured.err + captured.out
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_train_sample_resume_in_their_order(here, capsys):
+    main(["train", "digits", *TINY])
+    out = capsys.readouterr().out
+    assert "step 6/6" in out and "images/s" in out and "real" in out
+    assert "jaxgan sample runs/digits" in out and "jaxgan resume runs/digits --steps N" in out
+    assert json.loads((here / "runs/digits/config.json").read_text())["width"] == 8
+
+    main(["sample", "runs/digits", "--count", "5", "--out", "grid.png", "--seed", "1"])
+    assert np.asarray(Image.open(here / "grid.png")).std() > 0
+    main(["resume", "runs/digits", "--steps", "8"])
+    assert "step 8/8" in capsys.readouterr().out
+    assert {p.name for p in (here / "runs/digits/checkpoints").iterdir()} == {"6", "8"}
+
+    main(["train", "digits", *TINY])  # the first run is not touched
+    assert "runs/digits-2" in capsys.readouterr().out
+    assert "exists already" in fails(capsys, "train", "digits", *TINY, "--run", "runs/digits")
+    main(["train", "digits", *TINY, "--run", "runs/digits", "--overwrite"])
+    assert {p.name for p in (here / "runs/digits/checkpoints").iterdir()} == {"6"}
+
+
+def test_train_trains_digits_when_no_preset_is_named(here, capsys):
+    main(["train", *TINY])
+    assert (here / "runs/digits/samples/000006.png").is_file()
+
+
+def test_points_and_tensorboard(here, capsys):
+    main(["train", "gan-ring", *TINY, "--tensorboard", "--samples", "50"])
+    assert Image.open(here / "runs/gan-ring/samples/000006.png").size == (400, 400)
+    assert any("tfevents" in p.name for p in (here / "runs/gan-ring/tensorboard").iterdir())
+
+
+def test_a_wasserstein_run_on_real_mnist(here, data_dir, capsys):
+    main(["train", "wgan-mnist", *TINY, "--d-steps", "2", "--steps", "2", "--data-dir", str(data_dir), "--clip", "0.02"])
+    row = json.loads((here / "runs/wgan-mnist/metrics.jsonl").read_text().splitlines()[-1])
+    assert np.isclose(row["discriminator_loss"], row["fake_logit"] - row["real_logit"], atol=1e-5)
+
+
+def test_a_folder_of_images(here, capsys):
+    rng = np.random.default_rng(0)
+    (here / "photos").mkdir()
+    for i in range(20):
+        Image.fromarray(rng.integers(0, 255, (12, 12, 3), np.uint8)).save(here / f"photos/{i}.png")
+    main(["train", "digits", *TINY, "--data", "photos/", "--image-size", "8"])
+    assert json.loads((here / "runs/digits/config.json").read_text())["image_size"] == 8
+    (here / "photos/broken.png").write_bytes(b"no picture")
+    assert "broken.png" in fails(capsys, "train", "digits", *TINY, "--data", "photos/", "--image-size", "8")
+    assert not (here / "runs/digits-2").exists()
+
+
+def test_lists(here, capsys, data_dir):
+    main(["presets"])
+    out = capsys.readouterr().out
+    assert all(name in out for name in PRESETS)
+    main(["data", "list", "--data-dir", str(data_dir)])
+    out = capsys.readouterr().out
+    assert "digits" in out and "1797" in out and "mnist" in out and "60000" in out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command, capsys):
+    with pytest.raises(SystemExit) if command != "data" else _nothing():
+        main([command, "--help"])
+    assert f"usage: jaxgan {command}" in capsys.readouterr().out
+
+
+class _nothing:
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return False
+
+
+def test_help_names_fields_and_units(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "wgan-mnist", "--help"])
+    out = capsys.readouterr().out
+    assert "--half-life FLOAT" in out and "in images" in out and "MiB" in out
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["trian"], "no command 'trian'. Did you mean 'train'"),
+        (["train", "digit"], "no preset 'digit'. Did you mean 'digits'"),
+        (["train", "digits", "--widht", "3"], "--width"),
+        (["train", "digits", "--width", "wide"], "wide"),
+        (["train", "digits", "--objective", "wassertein"], "Did you mean 'wasserstein'"),
+        (["train", "digits", "--data", "digitz"], "Did you mean 'digits'"),
+        (["train", "digits", "--batch", "0"], "batch is 0"),
+        (["train", "digits", "--batch", "5000"], "1797"),
+        (["train", "digits", "--clip", "0.1"], "clips no weights"),
+        (["train", "dcgan-mnist", "--data-dir", "nowhere"], "jaxgan data prepare mnist --data-dir nowhere"),
+        (["resume", "nowhere"], "nowhere is no run"),
+        (["sample", "nowhere"], "nowhere is no run"),
+        (["sample", "nowhere", "--count", "0"], "count is 0"),
+        (["data", "lst"], "Did you mean 'list'"),
+        (["data", "prepare", "mnist"], "jaxgan[prepare]"),
+    ],
+)
+def test_bad_input_is_one_clear_error(here, capsys, args, words):
+    message = " ".join(fails(capsys, *args).split())
+    assert words in message
+    assert not (here / "runs").exists()
+
+
+def test_debug_shows_where_an_error_came_from(here):
+    from jaxgan.errors import InputError
+
+    with pytest.raises(InputError):
+        main(["train", "digit", "--debug"])
+
+
+def test_the_installed_command(here):
+    """As the shell runs it: the module's entry point in a process of its own."""
+    env = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    script = "from jaxgan.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", script, "train", "digt"], capture_output=True, text=True, env=env)
+    assert done.returncode == 2
+    assert done.stderr.startswith("jaxgan: There is no preset 'digt'") and done.stderr.count("\n") == 1
