@@ -4,6 +4,7 @@ A configuration names its recipe, and everything in it can be written to JSON an
 """
 
 import dataclasses
+import inspect
 import json
 import types
 import typing
@@ -15,6 +16,7 @@ import optax
 
 from jaxgan import nn, objectives, recipes
 from jaxgan.errors import InputError, choose, closest
+from jaxgan.transforms import lazy_adam
 from jaxgan.typing import GAN
 
 
@@ -99,7 +101,11 @@ class GANConfig(Config):
     objective: str = "non_saturating"
     """Adversarial objective."""
     clip: float | None = None
-    """Largest absolute weight of a Wasserstein critic; by default 0.01."""
+    """Largest absolute weight of a Wasserstein critic; by default the objective's."""
+    penalty: float | None = None
+    """Weight (lambda or gamma) of the objective's gradient penalty; by default the objective's."""
+    penalty_every: int = 1
+    """Steps between gradient penalties (lazy regularisation); Adam is corrected for the updates that they add."""
     d_steps: int = 1
     """Discriminator updates for each generator update."""
     warmup: bool = False
@@ -114,40 +120,63 @@ class GANConfig(Config):
     """Learning rate of the discriminator."""
     b1: float = 0.5
     """Adam's decay of the mean gradient."""
+    b2: float = 0.999
+    """Adam's decay of the mean squared gradient."""
     half_life: float = 10_000.0
     """Of the averaged generator, in images."""
 
     def __post_init__(self):
         super().__post_init__()
-        choose("objective", self.objective, objectives.OBJECTIVES)
-        for name in ("width", "depth", "latent_dim", "d_steps"):
+        self._objective()
+        for name in ("width", "depth", "latent_dim", "d_steps", "penalty_every"):
             self._at_least(name, 1)
         for name in ("g_lr", "d_lr"):
             self._at_least(name, 0, above=True)
         self._at_least("half_life", 0)
-        if self.clip is not None and self.objective != "wasserstein":
-            raise InputError(
-                f"clip is {self.clip}, but the objective {self.objective!r} clips no weights. "
-                "Drop it, or use --objective wasserstein."
-            )
 
     def build(self, shape: tuple[int, ...], classes: int | None) -> GAN:
         del classes
         generator, discriminator = self._networks(shape)
-        options = {} if self.clip is None else {"clip": self.clip}
-        optimizer = recipes.rmsprop if self.optimizer == "rmsprop" else lambda lr: optax.adam(lr, b1=self.b1)
         return recipes.gan(
             generator,
             discriminator,
             latent_dim=self.latent_dim,
-            objective=objectives.objective(self.objective, **options),
-            g_tx=optimizer(self.g_lr),
-            d_tx=optimizer(self.d_lr),
+            objective=self._objective(),
+            g_tx=self._optimizer(self.g_lr),
+            d_tx=self._optimizer(self.d_lr, self.penalty_every),
             d_steps=self.d_steps,
             simultaneous=self.simultaneous,
             warmup=recipes.Warmup() if self.warmup else None,
+            penalty_every=self.penalty_every,
             half_life=self.half_life,
         )
+
+    def _objective(self) -> objectives.Objective:
+        allowed = inspect.signature(choose("objective", self.objective, objectives.OBJECTIVES)).parameters
+        options = {}
+        if self.clip is not None:
+            if "clip" not in allowed:
+                raise InputError(
+                    f"clip is {self.clip}, but the objective {self.objective!r} clips no weights. "
+                    "Leave it out, or take the objective wasserstein."
+                )
+            options["clip"] = self.clip
+        if self.penalty is not None:
+            weights = [name for name in ("weight", "gamma") if name in allowed]
+            if not weights:
+                raise InputError(
+                    f"penalty is {self.penalty}, but the objective {self.objective!r} has no gradient penalty. "
+                    "Leave it out, or take one that has: wgan_gp, dragan, gan_r1, r3gan."
+                )
+            options[weights[0]] = self.penalty
+        return objectives.objective(self.objective, **options)
+
+    def _optimizer(self, learning_rate: float, interval: int = 1) -> optax.GradientTransformation:
+        if self.optimizer == "rmsprop":
+            return recipes.rmsprop(learning_rate)
+        if interval > 1:
+            return lazy_adam(learning_rate, self.b1, self.b2, interval=interval)
+        return optax.adam(learning_rate, self.b1, self.b2)
 
     def _networks(self, shape: tuple[int, ...]):
         dtype = jnp.dtype(self.dtype)

@@ -12,7 +12,24 @@ from PIL import Image
 from jaxgan.cli import COMMANDS, main
 from jaxgan.presets import PRESETS
 
-TINY = "--network mlp --width 8 --depth 1 --latent-dim 4 --batch 16 --steps 6 --log-every 2 --sample-every 3".split()
+TINY = [
+    "--network",
+    "mlp",
+    "--width",
+    "8",
+    "--depth",
+    "1",
+    "--latent-dim",
+    "4",
+    "--batch",
+    "16",
+    "--steps",
+    "6",
+    "--log-every",
+    "2",
+    "--sample-every",
+    "3",
+]
 
 
 def fails(capsys, *args):
@@ -63,7 +80,9 @@ def test_points_and_tensorboard(here, capsys):
 
 
 def test_a_wasserstein_run_on_real_mnist(here, data_dir, capsys):
-    main(["train", "wgan-mnist", *TINY, "--d-steps", "2", "--steps", "2", "--data-dir", str(data_dir), "--clip", "0.02"])
+    main(
+        ["train", "wgan-mnist", *TINY, "--d-steps", "2", "--steps", "2", "--data-dir", str(data_dir), "--clip", "0.02"]
+    )
     row = json.loads((here / "runs/wgan-mnist/metrics.jsonl").read_text().splitlines()[-1])
     assert np.isclose(row["discriminator_loss"], row["fake_logit"] - row["real_logit"], atol=1e-5)
 

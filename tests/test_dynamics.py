@@ -231,14 +231,13 @@ def test_jacobian_is_the_field_differentiated_in_every_direction(dtype):
     want[:2, 2] = -np.cos(w) * 2 * y
     want[2, :2] = 2 * y * np.cos(w)
     want[2, 2] = 2 * np.sin(w).sum() - 12 * y**2
-    assert_close(jacobian(field, params), want, dtype)
-    assert_close(jax.jit(lambda p: jacobian(field, p))(params), want, dtype)
+    assert_close(jax.jit(lambda at: jacobian(field, at))(params), want, dtype)
 
 
-@pytest.mark.parametrize(("gamma", "which"), [(0.7, "LR"), (0.7, "LM"), (0.05, "LI"), (3.0, "SR")])
+@pytest.mark.parametrize(("gamma", "which"), [(0.7, "LR"), (0.05, "LM"), (3.0, "SR")])
 def test_leading_eigenvalues_without_the_matrix(gamma, which, dtype):
     field, zeros, want = quadratic_game(20, gamma, dtype)
-    rank = {"LR": -want.real, "LM": -abs(want), "LI": -abs(want.imag), "SR": want.real}[which]
+    rank = {"LR": -want.real, "LM": -abs(want), "SR": want.real}[which]
     k = 4
     got = leading_eigenvalues(field, zeros, k, which)
     assert len(got) == k
@@ -249,13 +248,9 @@ def test_leading_eigenvalues_without_the_matrix(gamma, which, dtype):
         nearest = np.argmin(abs(want - value))
         assert abs(want[nearest] - value) < scale
         assert rank[nearest] <= cutoff + scale
-    np.testing.assert_array_equal(got, leading_eigenvalues(field, zeros, k, which))
-    assert_close(
-        np.sort_complex(np.asarray(eigenvalues(field, zeros), np.complex128).round(12)).real,
-        np.sort_complex(want.round(12)).real,
-        dtype,
-        scale=100,
-    )
+    dense = jax.jit(lambda at: eigenvalues(field, at))(zeros)
+    assert_close(np.sort(dense.real), np.sort(want.real), dtype, scale=100)
+    assert_close(np.sort(dense.imag), np.sort(want.imag), dtype, scale=100)
 
 
 def test_leading_eigenvalues_of_a_step_are_its_spectral_radius():
@@ -263,6 +258,8 @@ def test_leading_eigenvalues_of_a_step_are_its_spectral_radius():
         field, zeros, values = quadratic_game(20, 0.5, jnp.dtype("float64"))
         h = 0.3
         got = leading_eigenvalues(simultaneous(field, h), zeros, 2, "LM")
+        again = leading_eigenvalues(simultaneous(field, h), zeros, 2, "LM")
+        np.testing.assert_array_equal(got, again)
         np.testing.assert_allclose(abs(got).max(), abs(1 + h * values).max(), rtol=1e-9)
 
 

@@ -10,7 +10,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxgan import nn
 from jaxgan.errors import InputError
-from jaxgan.objectives import minimax, non_saturating
+from jaxgan.objectives import OBJECTIVES, gan_r1, minimax, non_saturating
 from jaxgan.recipes import Warmup, gan, rmsprop, wgan
 from jaxgan.turns import slices
 
@@ -23,7 +23,7 @@ def mlps():
 
 def dcgans(axis_name=None):
     return (
-        nn.DCGANGenerator((10, 10, 1), 4, axis_name=axis_name),
+        nn.DCGANGenerator((16, 16, 1), 4, axis_name=axis_name),
         nn.DCGANDiscriminator(4, axis_name=axis_name),
     )
 
@@ -122,7 +122,7 @@ def test_each_player_moves_only_itself():
         tx = {"generator": optax.sgd(0.1), "discriminator": optax.sgd(0.1), frozen: optax.set_to_zero()}
         g = gan(*dcgans(), latent_dim=LATENT, g_tx=tx["generator"], d_tx=tx["discriminator"])
         state = g.init(jax.random.key(0))
-        new, _ = jax.jit(g.step)(state, images(B, 10, 10, 1), jax.random.key(1))
+        new, _ = jax.jit(g.step)(state, images(B, 16, 16, 1), jax.random.key(1))
         (other,) = {"generator", "discriminator"} - {frozen}
         assert difference(new.params[frozen], state.params[frozen]) == 0
         assert difference(new.params[other], state.params[other]) > 0
@@ -134,8 +134,8 @@ def test_samples_come_from_the_averaged_generator():
     g = gan(*dcgans(), latent_dim=LATENT, half_life=1e9)
     state = g.init(jax.random.key(0))
     before = g.sample(state, jax.random.key(2), 3)
-    new, _ = jax.jit(g.step)(state, images(B, 10, 10, 1), jax.random.key(1))
-    assert before.shape == (3, 10, 10, 1)
+    new, _ = jax.jit(g.step)(state, images(B, 16, 16, 1), jax.random.key(1))
+    assert before.shape == (3, 16, 16, 1)
     np.testing.assert_allclose(g.sample(new, jax.random.key(2), 3), before, atol=1e-5)
     current = new.replace(average={"generator": {"params": new.params["generator"], **new.variables["generator"]}})
     assert np.abs(g.sample(current, jax.random.key(2), 3) - before).max() > 1e-4
@@ -154,7 +154,7 @@ def test_one_step_under_every_engine():
     options = {"latent_dim": LATENT, "d_steps": 2, "warmup": Warmup(4, 1, 9), "half_life": 20.0}
     plain, named = wgan(*dcgans(), **options), wgan(*dcgans("d"), **options, axis_name="d")
     n = 4
-    state, batch, key = plain.init(jax.random.key(0)), images(2 * n * 2, 10, 10, 1), jax.random.key(1)
+    state, batch, key = plain.init(jax.random.key(0)), images(2 * n * 2, 16, 16, 1), jax.random.key(1)
     expected = jax.jit(plain.step)(state, batch, key)
     mesh = jax.make_mesh((n,), ("d",), axis_types=(AxisType.Auto,))
 
@@ -198,3 +198,66 @@ def test_options_that_exclude_each_other():
     g = gan(*mlps(), latent_dim=LATENT, objective=non_saturating(), d_steps=3)
     with pytest.raises(InputError, match="8 examples does not divide into 3"):
         g.step(g.init(jax.random.key(0)), images(8), jax.random.key(1))
+
+
+def test_a_lazy_penalty_is_an_update_of_its_own():
+    """Every third step once more, with the penalty three times as strong, through the same optimiser state."""
+    g = gan(*mlps(), latent_dim=LATENT, objective=gan_r1(gamma=2.0), penalty_every=3)
+    state, step, key = g.init(jax.random.key(0)), jax.jit(g.step), jax.random.key(1)
+    counts, measured = [], []
+    for _ in range(4):
+        state, metrics = step(state, images(B), key)
+        counts.append(int(optax.tree.get(state.opt_state["discriminator"], "count")))
+        measured.append(float(metrics["penalty"].count))
+    assert counts == [2, 3, 4, 6]
+    assert measured == [1, 0, 0, 1]
+    # With plain SGD and no other loss: the penalty's gradient, three times.
+    h, sgd = 0.1, {"g_tx": optax.set_to_zero(), "d_tx": optax.sgd(0.1)}
+    generator, discriminator = mlps()
+    alone = gan_r1(gamma=2.0)._replace(d_loss=lambda real, fake: 0.0 * (real + fake))
+    g = gan(generator, discriminator, latent_dim=LATENT, objective=alone, penalty_every=3, **sgd)
+    state = g.init(jax.random.key(0))
+
+    def r1(params):
+        slope = jax.grad(lambda x: discriminator.apply({"params": params}, x, train=True).sum())(images(B)["image"])
+        return jnp.mean(jnp.sum(slope**2, axis=1))  # gamma / 2 = 1
+
+    old = state.params["discriminator"]
+    expected = jax.tree.map(lambda p, s: p - h * 3 * s, old, jax.grad(r1)(old))
+    new, metrics = jax.jit(g.step)(state, images(B), key)
+    assert difference(new.params["discriminator"], expected) < 1e-5
+    np.testing.assert_allclose(metrics["penalty"].total, r1(old), rtol=1e-4)
+
+
+def test_a_penalty_is_added_to_the_loss():
+    generator, discriminator = mlps()
+    plain = gan(generator, discriminator, latent_dim=LATENT)
+    with_r1 = gan(generator, discriminator, latent_dim=LATENT, objective=gan_r1(gamma=2.0))
+    state = plain.init(jax.random.key(0))
+    _, a = jax.jit(plain.step)(state, images(B), jax.random.key(1))
+    _, b = jax.jit(with_r1.step)(state, images(B), jax.random.key(1))
+    np.testing.assert_allclose(b["discriminator_loss"] - a["discriminator_loss"], b["penalty"], rtol=1e-4)
+    assert b["penalty"] > 0
+
+
+def test_batch_norm_under_a_gradient_penalty_is_not_silent():
+    with pytest.warns(UserWarning, match="batch normalisation"):
+        gan(*dcgans(), latent_dim=LATENT, objective=gan_r1()).init(jax.random.key(0))
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_no_objective_moves_the_other_player(name):
+    """In the generator's turn the discriminator is a constant, and the reverse."""
+    generator, discriminator = mlps()
+    for frozen, still in (
+        ("generator", {"g_tx": optax.set_to_zero()}),
+        ("discriminator", {"d_tx": optax.set_to_zero()}),
+    ):
+        made = OBJECTIVES[name]()._replace(constraint=optax.identity())
+        g = gan(generator, discriminator, latent_dim=LATENT, objective=made, **still)
+        state = g.init(jax.random.key(0))
+        new, metrics = jax.jit(g.step)(state, images(B), jax.random.key(1))
+        (other,) = {"generator", "discriminator"} - {frozen}
+        assert difference(new.params[frozen], state.params[frozen]) == 0
+        assert difference(new.params[other], state.params[other]) > 0
+        assert all(np.isfinite(m) for m in metrics.values())

@@ -58,8 +58,8 @@ def wasserstein_1d(
         y, y_levels = _quantiles("y", y, y_weights)
         levels = jnp.concatenate([x_levels, y_levels])
         order = jnp.argsort(levels)
-        # Between two neighbouring levels both quantile functions are constant: the value is the atom
-        # whose level comes next, so its index counts the levels passed. Rounding may pass the last.
+        # Between two neighbouring levels both quantile functions are constant. Each takes the atom
+        # whose level comes next: its index counts the levels passed, and rounding may pass them all.
         width = jnp.diff(levels[order], prepend=0)
         from_x = (order < x.size).astype(int)
         i, j = jnp.cumsum(from_x) - from_x, jnp.cumsum(1 - from_x) - (1 - from_x)

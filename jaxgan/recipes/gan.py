@@ -4,6 +4,7 @@ Goodfellow et al. 2014, https://arxiv.org/abs/1406.2661, algorithm 1; Arjovsky, 
 https://arxiv.org/abs/1701.07875, algorithm 1.
 """
 
+import warnings
 from collections.abc import Callable
 from typing import NamedTuple, cast
 
@@ -16,7 +17,7 @@ from jaxgan import axis
 from jaxgan.errors import InputError
 from jaxgan.objectives import Objective, non_saturating, wasserstein
 from jaxgan.state import TrainState
-from jaxgan.turns import average, descend, repeat, sequence, together, train_step, when
+from jaxgan.turns import average, descend, every, repeat, sequence, together, train_step, when
 from jaxgan.typing import GAN, Array, Aux, Batch, Key, Metrics, Params, PyTree, Turn
 
 
@@ -45,6 +46,7 @@ def gan(
     d_steps: int = 1,
     simultaneous: bool = False,
     warmup: Warmup | None = None,
+    penalty_every: int = 1,
     half_life: float | Array = 10_000.0,
     axis_name: str | None = None,
 ) -> GAN:
@@ -62,6 +64,8 @@ def gan(
       simultaneous: both players step from the same state, on the same fakes, instead of one after the other.
       warmup: steps on which the discriminator is trained longer; they go over the batch several times, each time with
         fresh latents.
+      penalty_every: the objective's penalties are added on every so many steps alone, that many times as strong, as
+        an update of their own (lazy regularisation, Karras et al. 2020, appendix B). Pass `lazy_adam` as ``d_tx`` then.
       half_life: of the generator's averaged parameters, in images; samples are drawn with them.
       axis_name: the axis under ``pmap`` or ``shard_map``; the networks' batch normalisation needs it as well.
 
@@ -70,7 +74,7 @@ def gan(
       both losses, the mean logits, and the share of real and fake images that the sign of the logit gets right.
 
     Raises:
-      InputError: if d_steps < 1, or the options exclude each other.
+      InputError: if d_steps or penalty_every is below 1, or the options exclude each other.
 
     >>> dcgan = gan(DCGANGenerator((28, 28, 1)), DCGANDiscriminator())
     >>> state = jax.jit(dcgan.init)(jax.random.key(0))  # doctest: +SKIP
@@ -81,16 +85,27 @@ def gan(
             f"simultaneous=True updates both players once from one state; it got d_steps = {d_steps}"
             f"{' and a warm-up' if warmup else ''}. Drop one of the two."
         )
+    if penalty_every < 1:
+        raise InputError(f"penalty_every is {penalty_every}; penalties are added on every so many steps, at least 1.")
     objective = non_saturating() if objective is None else objective
     g_tx = optax.adam(2e-4, b1=0.5) if g_tx is None else g_tx
     d_tx = optax.adam(2e-4, b1=0.5) if d_tx is None else d_tx
     d_tx = optax.chain(d_tx, objective.constraint)
+
+    lazy = penalty_every > 1 and bool(objective.penalties)
 
     def init(key: Key) -> TrainState:
         g_key, d_key = jax.random.split(key)
         g = dict(generator.init(g_key, jnp.zeros((1, latent_dim)), train=False))
         image = jax.eval_shape(lambda: generator.apply(g, jnp.zeros((1, latent_dim)), train=False))
         d = dict(discriminator.init(d_key, jnp.zeros(image.shape, image.dtype), train=False))
+        if objective.penalties and "batch_stats" in d:
+            warnings.warn(
+                "The objective penalises the discriminator's gradient at each image, but batch normalisation makes "
+                "its logits depend on the other images of the batch. Build it without (DCGANDiscriminator(norm=False), "
+                "--no-d-norm).",
+                stacklevel=2,
+            )
         params = {"generator": g.pop("params"), "discriminator": d.pop("params")}
         return TrainState(
             step=jnp.zeros((), jnp.int32),
@@ -117,12 +132,26 @@ def gan(
         real_logits, variables = apply_train(discriminator, params, state.variables["discriminator"], real)
         fake_logits, variables = apply_train(discriminator, params, variables, fake)
         loss = jnp.mean(objective.d_loss(real_logits, fake_logits))
-        if objective.penalties:
-            critic = lambda x: apply_train(discriminator, params, variables, x)[0]  # noqa: E731
-            keys = jax.random.split(penalty_key, len(objective.penalties))
-            for penalty, k in zip(objective.penalties, keys, strict=True):
-                loss += jnp.mean(penalty(critic, real, fake, k))
-        return loss, Aux(logit_metrics(real_logits, fake_logits), {"discriminator": variables})
+        metrics = logit_metrics(real_logits, fake_logits)
+        if objective.penalties and not lazy:
+            metrics["penalty"] = penalise(params, variables, real, fake, penalty_key)
+            loss += metrics["penalty"]
+        return loss, Aux(metrics, {"discriminator": variables})
+
+    def penalise(params: Params, variables: PyTree, real: Array, fake: Array, key: Key) -> Array:
+        def critic(x: Array) -> Array:
+            return apply_train(discriminator, params, variables, x)[0]
+
+        keys = jax.random.split(key, len(objective.penalties))
+        values = [p(critic, real, fake, k) for p, k in zip(objective.penalties, keys, strict=True)]
+        return jnp.mean(sum(values[1:], start=values[0]))
+
+    def penalty_loss(params: Params, state: TrainState, batch: Batch, key: Key) -> tuple[Array, Aux]:
+        latent_key, penalty_key = jax.random.split(key)
+        fake, _ = generate(state.params["generator"], state, latent_key, len(batch["image"]))
+        variables = state.variables["discriminator"]
+        penalty = penalise(params, variables, batch["image"], fake, penalty_key)
+        return penalty_every * penalty, Aux({"penalty": penalty})
 
     def generator_loss(params: Params, state: TrainState, batch: Batch, key: Key) -> tuple[Array, Aux]:
         latent_key, _ = jax.random.split(key)  # as in discriminator_loss: simultaneous turns share their fakes
@@ -135,6 +164,9 @@ def gan(
         return jnp.mean(objective.g_loss(real_logits, fake_logits)), Aux({}, {"generator": variables})
 
     d_turn = descend("discriminator", discriminator_loss, d_tx, axis_name=axis_name)
+    if lazy:
+        extra = descend("discriminator", penalty_loss, d_tx, metric="lazy_loss", axis_name=axis_name)
+        d_turn = sequence(d_turn, every(penalty_every, extra))
     g_turn = descend("generator", generator_loss, g_tx, axis_name=axis_name)
     players = (together if simultaneous else sequence)(repeat(d_steps, d_turn), g_turn)
     step = train_step(
