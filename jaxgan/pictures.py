@@ -41,7 +41,7 @@ def grid(images: np.ndarray, columns: int | None = None, gap: int = 1) -> Image.
     for i, image in enumerate(pixels):
         top, left = (i // columns) * (h + gap) + gap, (i % columns) * (w + gap) + gap
         canvas[top : top + h, left : left + w] = image
-    factor = max(1, 320 // max(canvas.shape[:2]))
+    factor = max(1, 512 // max(canvas.shape[:2]))
     canvas = canvas.repeat(factor, axis=0).repeat(factor, axis=1)
     return Image.fromarray(canvas[:, :, 0] if c == 1 else canvas)
 

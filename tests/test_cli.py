@@ -12,24 +12,17 @@ from PIL import Image
 from jaxgan.cli import COMMANDS, main
 from jaxgan.presets import PRESETS
 
-TINY = [
-    "--network",
-    "mlp",
-    "--width",
-    "8",
-    "--depth",
-    "1",
-    "--latent-dim",
-    "4",
-    "--batch",
-    "16",
-    "--steps",
-    "6",
-    "--log-every",
-    "2",
-    "--sample-every",
-    "3",
-]
+TINY = {
+    "--network": "mlp",
+    "--width": "8",
+    "--depth": "1",
+    "--latent-dim": "4",
+    "--batch": "16",
+    "--steps": "6",
+    "--log-every": "2",
+    "--sample-every": "3",
+}
+TINY = [word for pair in TINY.items() for word in pair]
 
 
 def fails(capsys, *args):

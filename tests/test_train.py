@@ -60,7 +60,7 @@ def test_a_run_keeps_everything_about_it(finished):
     assert all(names <= row.keys() and all(np.isfinite(row[n]) for n in names) for row in rows(run))
     assert {p.name for p in (run / "samples").iterdir()} == {"real.png", "000000.png", "000020.png", "000030.png"}
     picture = Image.open(run / "samples/000030.png")
-    factor = 320 // 28  # three digits of 8 pixels and four gaps of 1
+    factor = 512 // 28  # three digits of 8 pixels and four gaps of 1
     assert picture.size == (28 * factor, 28 * factor)
     assert {p.name for p in (run / "checkpoints").iterdir()} == {"20", "30"}
 
