@@ -70,14 +70,15 @@ def wasserstein(clip: float | Array = 0.01) -> Objective:
     return Objective(losses.wasserstein_d, losses.wasserstein_g, constraint=clip_weights(clip))
 
 
-def wgan_gp(weight: float | Array = 10.0, one_sided: bool = False) -> Objective:
+def wgan_gp(weight: float | Array = 10.0, one_sided: bool = False, axis_name: str | None = None) -> Objective:
     """WGAN with gradient penalty (Gulrajani et al. 2017).
 
     Args:
       weight: of the penalty, lambda.
       one_sided: whether only gradients longer than 1 cost (Petzka et al. 2018: WGAN-LP).
+      axis_name: the ``pmap`` or ``shard_map`` axis that the batch is split over.
     """
-    penalty = penalties.gradient_penalty(weight, one_sided=one_sided)
+    penalty = penalties.gradient_penalty(weight, one_sided=one_sided, axis_name=axis_name)
     return Objective(losses.wasserstein_d, losses.wasserstein_g, penalties=(penalty,))
 
 
@@ -105,15 +106,21 @@ def hinge() -> Objective:
     return Objective(losses.hinge_d, losses.wasserstein_g)
 
 
-def dragan(weight: float | Array = 10.0, std: float | Array = 0.5, smooth: float | Array = 0.0) -> Objective:
+def dragan(
+    weight: float | Array = 10.0,
+    std: float | Array = 0.5,
+    smooth: float | Array = 0.0,
+    axis_name: str | None = None,
+) -> Objective:
     """DRAGAN (Kodali et al. 2017): the non-saturating game, the critic smooth around real images.
 
     Args:
       weight: of the penalty, lambda.
       std: of the noise added to real images, in units of the image.
       smooth: the discriminator's label of real images is ``1 - smooth``.
+      axis_name: the ``pmap`` or ``shard_map`` axis that the batch is split over.
     """
-    return non_saturating(smooth)._replace(penalties=(penalties.dragan(weight, std=std),))
+    return non_saturating(smooth)._replace(penalties=(penalties.dragan(weight, std=std, axis_name=axis_name),))
 
 
 def gan_r1(gamma: float | Array = 10.0) -> Objective:

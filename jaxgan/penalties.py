@@ -14,12 +14,14 @@ second order, at zero gradients too. Weights may be traced.
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from jaxgan import axis
 from jaxgan.errors import InputError
 from jaxgan.losses import widen
 from jaxgan.typing import Array, Key
@@ -35,7 +37,13 @@ Penalty: TypeAlias = Callable[[Critic, Array, Array, Key], Array]
 STEEPEST = 1e15
 
 
-def gradient_penalty(weight: float | Array = 10.0, *, target: float | Array = 1.0, one_sided: bool = False) -> Penalty:
+def gradient_penalty(
+    weight: float | Array = 10.0,
+    *,
+    target: float | Array = 1.0,
+    one_sided: bool = False,
+    axis_name: str | None = None,
+) -> Penalty:
     """Draws the norm of the critic's gradient to a target between real and fake images.
 
     ``weight * (|grad D(x)| - target)^2`` at ``x = e * real + (1 - e) * fake``, ``e ~ U[0, 1]`` for
@@ -45,6 +53,7 @@ def gradient_penalty(weight: float | Array = 10.0, *, target: float | Array = 1.
       weight: the paper's lambda, not negative.
       target: the norm asked for.
       one_sided: whether norms below the target are free (Petzka et al. 2018: WGAN-LP).
+      axis_name: the ``pmap`` or ``shard_map`` axis that the batch is split over.
 
     Returns:
       A penalty; it raises InputError for a float16 critic and for real and fake images of different
@@ -62,7 +71,8 @@ def gradient_penalty(weight: float | Array = 10.0, *, target: float | Array = 1.
                 "penalty mixes them in pairs. Draw as many of the one as of the other, in one size."
             )
         real, fake = widen(real), widen(fake)
-        share = jax.random.uniform(key, (len(real),) + (1,) * (real.ndim - 1), real.dtype)
+        uniform = partial(jax.random.uniform, dtype=real.dtype)
+        share = axis.draw(uniform, key, (len(real),) + (1,) * (real.ndim - 1), axis_name)
         norm = _norm(_input_gradient(critic, share * real + (1.0 - share) * fake))
         excess = jax.nn.relu(norm - target) if one_sided else norm - target
         return weight * jnp.square(excess)
@@ -70,13 +80,20 @@ def gradient_penalty(weight: float | Array = 10.0, *, target: float | Array = 1.
     return penalty
 
 
-def dragan(weight: float | Array = 10.0, *, target: float | Array = 1.0, std: float | Array = 0.5) -> Penalty:
+def dragan(
+    weight: float | Array = 10.0,
+    *,
+    target: float | Array = 1.0,
+    std: float | Array = 0.5,
+    axis_name: str | None = None,
+) -> Penalty:
     """The gradient penalty near real images, at ``x + N(0, std^2)`` (Kodali et al. 2017).
 
     Args:
       weight: the paper's lambda, not negative.
       target: the paper's k, the norm asked for.
       std: standard deviation of the noise in units of the image ([-1, 1]), not negative.
+      axis_name: the ``pmap`` or ``shard_map`` axis that the batch is split over.
 
     Returns:
       A penalty; it raises InputError for a float16 critic.
@@ -91,7 +108,7 @@ def dragan(weight: float | Array = 10.0, *, target: float | Array = 1.0, std: fl
     def penalty(critic: Critic, real: Array, fake: Array, key: Key) -> Array:
         del fake
         real = widen(real)
-        near = real + std * jax.random.normal(key, real.shape, real.dtype)
+        near = real + std * axis.draw(partial(jax.random.normal, dtype=real.dtype), key, real.shape, axis_name)
         return weight * jnp.square(_norm(_input_gradient(critic, near)) - target)
 
     return penalty
@@ -186,13 +203,14 @@ def lecam(
 
 
 def path_length(
-    weight: float | Array = 2.0, decay: float | Array = 0.01
+    weight: float | Array = 2.0, decay: float | Array = 0.01, *, axis_name: str | None = None
 ) -> Callable[[Callable[[Array], Array], Array, Key, Array], tuple[Array, Array]]:
     """Asks that steps in w change the image alike everywhere (Karras et al. 2020, equation 4).
 
     Args:
       weight: of the penalty, not negative.
       decay: how far the running mean moves to the batch's mean length at each call, in [0, 1].
+      axis_name: the ``pmap`` or ``shard_map`` axis that the batch is split over.
 
     Returns:
       ``(generate, w, key, mean f32[]) -> (penalty f32[B], new mean f32[])``, the penalty being
@@ -210,7 +228,7 @@ def path_length(
     def penalty(generate: Callable[[Array], Array], w: Array, key: Key, mean: Array | float) -> tuple[Array, Array]:
         images, pull_back = jax.vjp(generate, widen(w))
         _refuse_float16("generator", images)
-        noise = jax.random.normal(key, images.shape, images.dtype)
+        noise = axis.draw(partial(jax.random.normal, dtype=images.dtype), key, images.shape, axis_name)
         (gradient,) = pull_back(noise / math.sqrt(math.prod(images.shape[1:-1])))
         length = _norm(_clamp(gradient)) / math.sqrt(math.prod(w.shape[1:-1]))
         return weight * jnp.square(length - mean), _follow(mean, length, decay)

@@ -175,6 +175,23 @@ def test_one_step_under_every_engine():
     check(jax.tree.map(lambda x: x[0], got))
 
 
+@pytest.mark.parametrize("name", ["wgan_gp", "dragan", "relativistic_average", "r3gan"])
+def test_random_and_batch_wide_objectives_under_pmap(name):
+    """Draws of a penalty and means over the batch are those of the global batch."""
+
+    def make(**axis):
+        options = axis if name != "r3gan" else {}
+        chosen = OBJECTIVES[name](**options)
+        return gan(*mlps(), latent_dim=LATENT, objective=chosen, g_tx=optax.sgd(0.1), d_tx=optax.sgd(0.1), **axis)
+
+    n, batch, key = 4, images(4 * 2), jax.random.key(1)
+    state = make().init(jax.random.key(0))
+    expected = jax.jit(make().step)(state, batch, key)
+    step = jax.pmap(make(axis_name="d").step, axis_name="d", in_axes=(None, 0, None), devices=jax.devices()[:n])
+    got = step(state, jax.tree.map(lambda x: x.reshape(n, -1, *x.shape[1:]), batch), key)
+    assert difference(jax.tree.map(lambda x: x[0], got), expected) < 1e-5
+
+
 def test_vmap_trains_several_seeds_and_learning_rates():
     def train(seed, rate):
         g = gan(*mlps(), latent_dim=LATENT, g_tx=optax.sgd(rate), d_tx=optax.sgd(rate))

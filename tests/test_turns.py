@@ -168,7 +168,7 @@ def test_when_and_repeat_carry_only_what_the_turn_changes():
     # x's only parameter, and total and count of two metrics.
     assert len(cond.outvars) == 1 + 2 * 2
     scan = next(e for e in cond.params["branches"][1].eqns if e.primitive.name == "scan")
-    assert scan.params["num_carry"] == 1
+    assert len(scan.outvars) == 1 + 2
 
 
 @pytest.mark.parametrize("half_life", [12.0, 120.0, 0.0])

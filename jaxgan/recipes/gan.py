@@ -121,7 +121,7 @@ def gan(
         )
 
     def generate(params: Params, state: TrainState, key: Key, n: int) -> tuple[Array, PyTree]:
-        z = axis.normal(key, (n, latent_dim), axis_name)
+        z = axis.draw(jax.random.normal, key, (n, latent_dim), axis_name)
         return apply_train(generator, params, state.variables["generator"], z)
 
     def discriminator_loss(params: Params, state: TrainState, batch: Batch, key: Key) -> tuple[Array, Aux]:
