@@ -112,11 +112,14 @@ def train(
             last = step == config.steps
             if last or step % config.log_every == 0:
                 log.row(step, means(sums), images * (step - logged) / busy)
-                sums, busy, logged = jax.tree.map(jnp.zeros_like, sums), 0.0, step
+                busy, logged = 0.0, step
+            if step % config.log_every == 0:  # a run that ends in between may be resumed: its sums go on
+                sums = jax.tree.map(jnp.zeros_like, sums)
             if last or step % config.sample_every == 0:
                 pictures.save(sample(state), run / f"samples/{step:06d}.png")
-            if last or step % config.save_every == 0 or signals:
+            if step % config.save_every == 0:
                 checkpoints.save(step, {"state": state, "sums": sums}, settings)
+        checkpoints.save(step, {"state": state, "sums": sums}, settings)  # at the end, or where it was interrupted
     if signals:
         raise KeyboardInterrupt if signals[0] == signal.SIGINT else SystemExit(128 + signals[0])
     return state
