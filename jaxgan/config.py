@@ -158,7 +158,7 @@ class GANConfig(Config):
             if "clip" not in allowed:
                 raise InputError(
                     f"clip is {self.clip}, but the objective {self.objective!r} clips no weights. "
-                    "Leave it out, or take the objective wasserstein."
+                    "Set it to None, or take the objective wasserstein."
                 )
             options["clip"] = self.clip
         if self.penalty is not None:
@@ -166,7 +166,7 @@ class GANConfig(Config):
             if not weights:
                 raise InputError(
                     f"penalty is {self.penalty}, but the objective {self.objective!r} has no gradient penalty. "
-                    "Leave it out, or take one that has: wgan_gp, dragan, gan_r1, r3gan."
+                    "Set it to None (--penalty None), or take one that has: wgan_gp, dragan, gan_r1, r3gan."
                 )
             options[weights[0]] = self.penalty
         return objectives.objective(self.objective, **options)
