@@ -3,13 +3,14 @@
     python benchmarks/trainer.py [--preset digits] [--steps 2000] [--rounds 5]
 
 Both run the same compiled step on the same data. The bare one is a single scan; the trainer also feeds, logs, draws
-pictures and saves checkpoints at the preset's intervals. The rounds are interleaved, and the medians are compared.
+pictures and saves checkpoints at the preset's intervals. A round measures one right after the other, and the median of
+the rounds' ratios counts, because machines drift.
 """
 
 import dataclasses
-import resource
 import statistics
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def main(preset: str = "digits", steps: int = 2000, rounds: int = 5) -> None:
         rounds: How often each is measured.
     """
     config = dataclasses.replace(PRESETS[preset].config, steps=steps)
-    source = data.load(config.data, data_dir=config.data_dir)
+    source = data.load(config.data, data_dir=config.data_dir, split=config.split, image_size=config.image_size)
     gan = config.build(source.shape, source.classes)
     feed = data.feed(source, config.batch * slices(gan.step), config.seed)
     init_key, step_key, _ = keys(config)
@@ -59,14 +60,15 @@ def main(preset: str = "digits", steps: int = 2000, rounds: int = 5) -> None:
         rows = read(run / "metrics.jsonl")
         return (rows[-1]["seconds"] - rows[0]["seconds"]) * steps / (rows[-1]["step"] - rows[0]["step"])
 
-    process, times, memory = psutil.Process(), {"bare": [], "trainer": []}, []
+    times = {"bare": [], "trainer": []}
     bare_seconds()  # compiles
     with tempfile.TemporaryDirectory() as folder:
         for i in range(rounds):
             times["bare"].append(bare_seconds())
             times["trainer"].append(trainer_seconds(Path(folder) / str(i)))
-            memory.append(process.memory_info().rss / 2**20)
-    medians = {name: statistics.median(t) for name, t in times.items()}
+        with _Memory() as memory:
+            trainer_seconds(Path(folder) / "memory")
+    steady = memory.mib[len(memory.mib) // 3 :]  # after compiling and the first pictures and checkpoints
     write(
         "trainer",
         {
@@ -75,11 +77,29 @@ def main(preset: str = "digits", steps: int = 2000, rounds: int = 5) -> None:
             "rounds": rounds,
             "bare_seconds": times["bare"],
             "trainer_seconds": times["trainer"],
-            "median_ratio": medians["trainer"] / medians["bare"],
-            "rss_mib_after_each_round": memory,
-            "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10,
+            "median_ratio": statistics.median(t / b for b, t in zip(times["bare"], times["trainer"], strict=True)),
+            "steady_rss_mib": {"first": steady[0], "last": steady[-1], "most": max(steady)},
         },
     )
+
+
+class _Memory:
+    """Notes the resident memory of this process four times a second."""
+
+    def __enter__(self):
+        self.mib, self._stop = [], threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self):
+        process = psutil.Process()
+        while not self._stop.wait(0.25):
+            self.mib.append(round(process.memory_info().rss / 2**20, 1))
 
 
 if __name__ == "__main__":

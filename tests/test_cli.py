@@ -135,7 +135,10 @@ def test_help_names_fields_and_units(capsys):
         (["train", "digits", "--batch", "0"], "batch is 0"),
         (["train", "digits", "--batch", "5000"], "1797"),
         (["train", "digits", "--clip", "0.1"], "clips no weights"),
-        (["train", "digits", "--objective", "hinge"], "'hinge' has no gradient penalty. Set it to None (--penalty None)"),
+        (
+            ["train", "digits", "--objective", "hinge"],
+            "'hinge' has no gradient penalty. Set it to None (--penalty None)",
+        ),
         (["train", "digits", "--penalty", "-1"], "gamma is -1.0"),
         (["train", "dcgan-mnist", "--data-dir", "nowhere"], "jaxgan data prepare mnist --data-dir nowhere"),
         (["resume", "nowhere"], "nowhere is no run"),
