@@ -36,7 +36,7 @@ PRESETS: dict[str, Preset] = {
             d_lr=6e-4,
             half_life=20_000.0,
         ),
-        reproduces="a first GAN: 1,797 real handwritten digits, embedded, enlarged to 16 x 16; R1 of Mescheder et al. 2018",
+        reproduces="a first GAN: 1,797 real handwritten digits, enlarged to 16 x 16; R1 of Mescheder et al. 2018",
         cost="2 minutes",
         outcome="digits that a person reads",
     ),
