@@ -11,7 +11,7 @@ class Preset(NamedTuple):
     Attributes:
       config: the configuration.
       reproduces: the paper or the experiment.
-      cost: time on two CPU cores, measured, or what it needs instead.
+      cost: time on two CPU cores, of a run or from the images per second that it logged, or what it needs instead.
       outcome: what one sees at the end.
     """
 
