@@ -24,7 +24,7 @@ def train(args: list[str]) -> None:
     preset = choose("preset", name, PRESETS)
 
     def command(
-        config: Annotated[type(preset.config), tyro.conf.arg(name="")] = preset.config,  # type: ignore
+        config: Annotated[type(preset.config), tyro.conf.arg(name="")] = preset.config,  # type: ignore  (known here alone)
         run: Path | None = None,
         overwrite: bool = False,
         tensorboard: bool = False,
@@ -201,6 +201,9 @@ def _run(job: Callable[[], object], run: Path) -> None:
         job()
     except (KeyboardInterrupt, SystemExit) as error:
         interruption = error
+    if interruption and not any((run / "checkpoints").glob("[0-9]*")):
+        print("interrupted; nothing was saved, because no step had been trained")
+        raise interruption
     print(f"{'interrupted and saved' if interruption else 'finished'}: {run}")
     print(f"  pictures     {run / 'samples'}")
     print(f"  metrics      {run / 'metrics.jsonl'}")

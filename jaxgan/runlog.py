@@ -102,11 +102,17 @@ def _summary(metrics: Mapping[str, float]) -> str:
     return "  ".join(form.format(metrics[name]) for name, form in short.items() if name in metrics)
 
 
-def _tensorboard(run: Path):
+def check_tensorboard() -> None:
+    """Raises InputError where TensorBoard logs cannot be written, because the extra is not installed."""
     try:
-        from tensorboardX import SummaryWriter
+        import tensorboardX  # noqa: F401
     except ImportError as error:
         raise InputError(
             "TensorBoard logs need an extra package: pip install 'jaxgan[tensorboard]', or leave --tensorboard out."
         ) from error
+
+
+def _tensorboard(run: Path):
+    from tensorboardX import SummaryWriter  # an extra
+
     return SummaryWriter(str(run / "tensorboard"))

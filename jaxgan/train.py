@@ -17,7 +17,7 @@ from jaxgan import data, pictures
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.config import Config
 from jaxgan.errors import InputError
-from jaxgan.runlog import RunLog
+from jaxgan.runlog import RunLog, check_tensorboard
 from jaxgan.state import TrainState
 from jaxgan.turns import slices
 from jaxgan.typing import GAN, Array, Key, Mean, Metrics, PyTree
@@ -62,6 +62,9 @@ def train(
     >>> train(PRESETS["digits"].config, "runs/digits")  # doctest: +SKIP
     """
     run = Path(run)
+    _check_run(run, resume=resume, overwrite=overwrite)
+    if tensorboard:
+        check_tensorboard()
     source = source or data.load(
         config.data, data_dir=config.data_dir, split=config.split, image_size=config.image_size
     )
@@ -70,34 +73,35 @@ def train(
     settings = {**config.settings(), "shape": list(source.shape), "classes": source.classes}
     images = config.batch * slices(gan.step)  # that a step consumes
     feed = data.feed(source, images, config.seed, memory_limit=config.memory_limit << 20)
-    loaded, reach = feed.load(0), feed.limit  # the loaded batches end before step `reach`; None: they never do
+    start = _newest(run) if resume else 0
+    loaded, reach = feed.load(start), feed.limit and start + feed.limit  # the loaded batches end before step `reach`
 
-    # Tracing comes first: whatever does not fit together is said before anything is compiled or written.
+    # Tracing and restoring come first: whatever does not fit together is said before anything is compiled or written.
     like = jax.eval_shape(gan.init, jax.random.clone(init_key))
     zeros = zero_sums(gan, feed, loaded, like, step_key)
     traced = make_chunk(gan, feed, step_key).lower(like, zeros, loaded, np.int32(1))
-    _make_run(run, config, resume=resume, overwrite=overwrite)
+    restored = _restore(run, {"state": like, "sums": zeros}, settings) if resume else {}
+    _make_run(run, config, overwrite=overwrite)
 
     with (
         Checkpoints(run / "checkpoints", config.keep) as checkpoints,
-        RunLog(run, config.steps, checkpoints.latest() or 0, tensorboard, quiet) as log,
+        RunLog(run, config.steps, start, tensorboard, quiet) as log,
         _signals() as signals,
     ):
         chunk = traced.compile()
         # Every picture shows the same latents: the key is used again on purpose.
         sample = jax.jit(lambda state: gan.sample(state, jax.random.clone(sample_key), config.samples))
         if resume:
-            restored = checkpoints.restore({"state": like, "sums": zeros}, settings)
             state, sums = restored["state"], restored["sums"]
         else:
             state, sums = jax.jit(gan.init)(init_key), zeros
             pictures.save(feed.draw(loaded, jnp.int32(0))["image"][: config.samples], run / "samples/real.png")
             pictures.save(sample(state), run / f"samples/{0:06d}.png")
-        step = int(state.step)
+        step = start
         pace, busy, logged = 1, 0.0, step  # steps of the next chunk; seconds and step since the last row
 
         while step < config.steps and not signals:
-            if feed.limit and reach and not reach - feed.limit <= step < reach:
+            if feed.limit and step == reach:
                 loaded, reach = feed.load(step), step + feed.limit
             events = (step + n - step % n for n in (config.log_every, config.sample_every, config.save_every))
             end = min(step + pace, config.steps, reach or config.steps, *events)
@@ -166,10 +170,11 @@ def _countable(metrics: Metrics) -> dict[str, Mean]:
     return {name: m if isinstance(m, Mean) else Mean(m.astype(jnp.float32), one) for name, m in metrics.items()}
 
 
-def _make_run(run: Path, config: Config, *, resume: bool, overwrite: bool) -> None:
-    """Makes the directory of a run, or says why it can't."""
+def _check_run(run: Path, *, resume: bool, overwrite: bool) -> None:
+    """Says whether the directory of a run can be used; touches nothing."""
+    is_run = (run / "config.json").is_file()
     if resume:
-        if not (run / "config.json").is_file():
+        if not is_run:
             raise InputError(f"{run} is no run: it has no config.json. Start one with `jaxgan train --run {run}`.")
     elif run.exists() and (not run.is_dir() or any(run.iterdir())):
         if not overwrite:
@@ -177,12 +182,27 @@ def _make_run(run: Path, config: Config, *, resume: bool, overwrite: bool) -> No
                 f"{run} exists already. Go on with it by `jaxgan resume {run}`, choose another directory with "
                 "--run, or replace it with --overwrite."
             )
-        if not (run / "config.json").is_file():
+        if not is_run:
             raise InputError(
                 f"{run} has no config.json, so it is no run, and it will not be deleted. Choose another directory."
             )
-        shutil.rmtree(run)
+
+
+def _newest(run: Path) -> int:
+    with Checkpoints(run / "checkpoints") as checkpoints:
+        return checkpoints.latest() or 0
+
+
+def _restore(run: Path, like: dict[str, PyTree], settings: dict) -> dict[str, PyTree]:
+    with Checkpoints(run / "checkpoints") as checkpoints:
+        return checkpoints.restore(like, settings)
+
+
+def _make_run(run: Path, config: Config, *, overwrite: bool) -> None:
+    """Makes the directory of a run that `_check_run` let pass, or says why it can't."""
     try:
+        if overwrite and run.exists():
+            shutil.rmtree(run)
         (run / "samples").mkdir(parents=True, exist_ok=True)
         configs.write(config, run / "config.json")
     except OSError as error:

@@ -1,5 +1,6 @@
 """The command line, as a user calls it."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -103,17 +104,9 @@ def test_lists(here, capsys, data_dir):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command, capsys):
-    with pytest.raises(SystemExit) if command != "data" else _nothing():
+    with pytest.raises(SystemExit) if command != "data" else contextlib.nullcontext():
         main([command, "--help"])
     assert f"usage: jaxgan {command}" in capsys.readouterr().out
-
-
-class _nothing:
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        return False
 
 
 def test_help_names_fields_and_units(capsys):
@@ -152,6 +145,18 @@ def test_bad_input_is_one_clear_error(here, capsys, args, words):
     message = " ".join(fails(capsys, *args).split())
     assert words in message
     assert not (here / "runs").exists()
+
+
+def test_an_interruption_before_anything_is_saved_does_not_claim_otherwise(here, capsys, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("jaxgan.data.load", interrupted)
+    with pytest.raises(SystemExit) as exit_:
+        main(["train", "digits", *TINY])
+    assert exit_.value.code == 130
+    out = capsys.readouterr().out
+    assert "nothing was saved" in out and "jaxgan resume" not in out
 
 
 def test_debug_shows_where_an_error_came_from(here):
