@@ -71,8 +71,11 @@ class Config:
 
     def settings(self) -> dict[str, Any]:
         """The fields that the training state depends on, as JSON data."""
-        data = {"recipe": self.recipe, **dataclasses.asdict(self)}
-        return {name: value for name, value in data.items() if name not in self.free}
+        return {name: value for name, value in self.as_data().items() if name not in self.free}
+
+    def as_data(self) -> dict[str, Any]:
+        """The recipe's name and every field, as JSON data."""
+        return {"recipe": self.recipe, **dataclasses.asdict(self)}
 
     def _at_least(self, name: str, least: float, *, above: bool = False) -> None:
         value = getattr(self, name)
@@ -199,8 +202,7 @@ RECIPES: dict[str, type[Config]] = {c.recipe: c for c in (GANConfig,)}
 
 def write(config: Config, path: Path) -> None:
     """Writes a configuration as JSON."""
-    data = {"recipe": config.recipe, **dataclasses.asdict(config)}
-    path.write_text(json.dumps(data, indent=2) + "\n")
+    path.write_text(json.dumps(config.as_data(), indent=2) + "\n")
 
 
 def read(path: Path) -> Config:
@@ -216,7 +218,8 @@ def read(path: Path) -> Config:
     if not isinstance(data, dict):
         raise InputError(f"{path} holds a {type(data).__name__}; a configuration is a JSON object of fields.")
     cls = choose("recipe", str(data.pop("recipe", None)), RECIPES)
-    hints = {field.name: typing.get_type_hints(cls)[field.name] for field in dataclasses.fields(cls)}
+    annotations = typing.get_type_hints(cls)  # class variables too, which are no fields
+    hints = {field.name: annotations[field.name] for field in dataclasses.fields(cls)}
     for name, value in data.items():
         if name not in hints:
             raise InputError(f"{path}: there is no field {name!r}. {closest(name, hints)}")

@@ -14,11 +14,15 @@ class InputError(ValueError):
     """
 
 
+def similar(name: str, allowed: Collection[str]) -> str:
+    """A question that proposes the most similar of the allowed names, empty if none is similar."""
+    match = difflib.get_close_matches(name.lower(), allowed, n=1, cutoff=0.5)
+    return f"Did you mean {match[0]!r}? " if match else ""
+
+
 def closest(name: str, allowed: Collection[str]) -> str:
-    """A hint that names the closest of the allowed names, and then all of them."""
-    match = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
-    hint = f"Did you mean {match[0]!r}? " if match else ""
-    return f"{hint}Allowed: {', '.join(sorted(allowed))}."
+    """A hint that names the most similar of the allowed names, and then all of them."""
+    return f"{similar(name, allowed)}Allowed: {', '.join(sorted(allowed))}."
 
 
 def choose(kind: str, name: str, registry: Mapping[str, T]) -> T:

@@ -88,7 +88,7 @@ def _synthetic(source: Synthetic, batch: int, seed: int) -> Feed:
         del loaded
         return source.draw(jax.random.fold_in(jax.random.key(seed), step), batch)
 
-    return Feed(source.shape, len(source.modes), None, lambda step: {}, draw)
+    return Feed(source.shape, source.classes, None, lambda step: {}, draw)
 
 
 def _in_memory(source: Source, batch: int, seed: int) -> Feed:

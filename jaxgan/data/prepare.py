@@ -7,8 +7,8 @@ from typing import NamedTuple
 import tensorflow_datasets
 
 from jaxgan.data import tfds
-from jaxgan.data.sources import EMBEDDED, SYNTHETIC, similar
-from jaxgan.errors import InputError
+from jaxgan.data.sources import EMBEDDED, SYNTHETIC
+from jaxgan.errors import InputError, similar
 
 
 class Row(NamedTuple):

@@ -1,8 +1,6 @@
 """Data sets by name."""
 
-import difflib
 import os
-from collections.abc import Collection
 from pathlib import Path
 
 import jax
@@ -13,7 +11,7 @@ from PIL import Image
 from jaxgan.data import tfds
 from jaxgan.data.folder import folder
 from jaxgan.data.records import Source, Synthetic, fit, from_arrays
-from jaxgan.errors import InputError
+from jaxgan.errors import InputError, similar
 
 
 def digits(image_size: int | None = None) -> Source:
@@ -142,9 +140,3 @@ def _missing(name: str, data_dir: str | Path | None, prepared: dict[str, Path], 
         f"{', '.join(prepared) or 'none'}; the path of a folder of images; and every image data "
         "set of tensorflow_datasets, once 'jaxgan data prepare NAME' has prepared it."
     )
-
-
-def similar(name: str, names: Collection[str]) -> str:
-    """A question that proposes the most similar name, empty if none is similar."""
-    match = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
-    return f"Did you mean {match[0]!r}? " if match else ""
