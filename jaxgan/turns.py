@@ -23,7 +23,7 @@ import optax
 from jaxgan import axis
 from jaxgan.errors import InputError
 from jaxgan.state import TrainState
-from jaxgan.typing import Array, Batch, Key, LossFn, Mean, Metrics, PyTree, Turn
+from jaxgan.typing import Array, Aux, Batch, Key, LossFn, Mean, Metrics, Params, PyTree, Turn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +48,7 @@ def descend(
     tx: optax.GradientTransformation,
     *,
     metric: str | None = None,
+    microbatches: int = 1,
     axis_name: str | None = None,
 ) -> Turn:
     """One gradient update of one player.
@@ -58,17 +59,27 @@ def descend(
         alone; the other players' parameters come from ``state`` and are constants.
       tx: the optax transform; its state is ``state.opt_state[player]``.
       metric: the name under which the loss is reported, by default ``"<player>_loss"``.
+      microbatches: the batch is taken apart into so many slices, as by `repeat`, and the update follows the mean of
+        their gradients, which are computed one after the other, each with a key of its own: for batches larger than
+        memory. What a loss takes from its whole batch, such as batch statistics, it then takes from a slice.
       axis_name: the axis of ``pmap`` or ``shard_map`` over which gradients, metrics and variables are averaged.
 
     Returns:
       A turn that reports the loss and the loss's own metrics.
 
+    Raises:
+      InputError: if microbatches < 1; while tracing, if they do not divide the batch.
+
     >>> descend("generator", generator_loss, optax.adam(2e-4, b1=0.5))  # doctest: +SKIP
     """
+    if microbatches < 1:
+        raise InputError(f"descend() got microbatches = {microbatches}; a batch is taken apart into at least 1.")
+    gradient = jax.value_and_grad(loss, has_aux=True)
+    if microbatches > 1:
+        gradient = _accumulated(gradient, microbatches, axis_name)
 
     def turn(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, Metrics]:
         params = state.params[player]
-        gradient = jax.value_and_grad(loss, has_aux=True)
         (value, aux), grads = gradient(axis.varying(params, axis_name), state, batch, key)
         metrics = {metric or f"{player}_loss": value, **aux.metrics}
         grads, metrics, variables = axis.mean((grads, metrics, aux.variables), axis_name)
@@ -76,11 +87,40 @@ def descend(
         state = state.replace(
             params=state.params | {player: optax.apply_updates(params, updates)},
             opt_state=state.opt_state | {player: opt_state},
-            variables=state.variables | {p: state.variables[p] | new for p, new in variables.items()},
+            variables=_merge(state.variables, variables),
         )
         return state, metrics
 
     return turn
+
+
+def _accumulated(gradient: Callable, n: int, axis_name: str | None) -> Callable:
+    """The mean of a gradient function, ``value_and_grad(loss, has_aux=True)``, over n slices of the batch."""
+
+    def accumulated(params: Params, state: TrainState, batch: Batch, key: Key) -> tuple[tuple[Array, Aux], Params]:
+        def add(carry: tuple[PyTree, PyTree], xs: tuple[Batch, Key]) -> tuple[tuple[PyTree, PyTree], None]:
+            total, variables = carry
+            part, k = xs
+            seen = state.replace(variables=_merge(state.variables, variables))
+            (value, aux), grads = gradient(params, seen, part, k)
+            return (jax.tree.map(jnp.add, total, (value, aux.metrics, grads)), _merge(variables, aux.variables)), None
+
+        slices, keys = _stack_slices(batch, n), jax.random.split(key, n)
+        first = jax.eval_shape(lambda xs: jax.tree.map(lambda x: x[0], xs), (slices, keys))
+        (value, aux), grads = jax.eval_shape(gradient, params, state, *first)
+        zero = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (value, aux.metrics, grads))
+        old = {p: {name: state.variables[p][name] for name in new} for p, new in aux.variables.items()}
+        # What a loop carries must vary over the axis at its start as it does at its end.
+        (total, variables), _ = jax.lax.scan(add, axis.varying((zero, old), axis_name), (slices, keys))
+        value, metrics, grads = jax.tree.map(lambda x: x / n, total)
+        return (value, Aux(metrics, variables)), grads
+
+    return accumulated
+
+
+def _merge(old: dict[str, dict[str, PyTree]], new: dict[str, dict[str, PyTree]]) -> dict[str, dict[str, PyTree]]:
+    """The players' variables with the collections of ``new`` in place of those of the same name."""
+    return old | {player: old[player] | collections for player, collections in new.items()}
 
 
 def sequence(*turns: Turn) -> Turn:

@@ -50,6 +50,7 @@ class DCGANGenerator(nn.Module):
         has 128, the authors' code 64.
       dtype: of the computation; parameters and batch statistics are float32.
       axis_name: the axis of ``pmap`` or ``shard_map`` over which batch statistics are shared.
+      remat: compute each layer anew in the backward pass instead of keeping what it needs: less memory, more time.
 
     >>> generator = DCGANGenerator((28, 28, 1), width=32)
     """
@@ -58,6 +59,7 @@ class DCGANGenerator(nn.Module):
     width: int = 64
     dtype: Any = jnp.float32
     axis_name: str | None = None
+    remat: bool = False
 
     @nn.compact
     def __call__(self, z: Array, *, train: bool) -> Array:
@@ -67,9 +69,14 @@ class DCGANGenerator(nn.Module):
         features = self.width << (k - 1)
         x = nn.Dense(h * w * features, use_bias=False, dtype=self.dtype, kernel_init=_INIT)(z)
         x = x.reshape(-1, h, w, features)
-        for i in reversed(range(k)):
+
+        def layer(self: DCGANGenerator, x: Array, features: int) -> Array:
             x = nn.relu(_batch_norm(self, train)(x))
-            x = ConvTranspose(self.width << (i - 1) if i else channels, self.dtype, _INIT)(x)
+            return ConvTranspose(features, self.dtype, _INIT)(x)
+
+        layer = nn.remat(layer, static_argnums=2) if self.remat else layer
+        for i in reversed(range(k)):
+            x = layer(self, x, self.width << (i - 1) if i else channels)
         bias = self.param("bias", nn.initializers.zeros, (channels,))
         return jnp.tanh(x.astype(jnp.float32) + bias)
 
@@ -83,21 +90,28 @@ class DCGANDiscriminator(nn.Module):
         gradient penalties ask for.
       dtype: of the computation; parameters, batch statistics and logits are float32.
       axis_name: the axis of ``pmap`` or ``shard_map`` over which batch statistics are shared.
+      remat: as in `DCGANGenerator`.
     """
 
     width: int = 64
     norm: bool = True
     dtype: Any = jnp.float32
     axis_name: str | None = None
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
         """f[B, H, W, C] -> f32[B] logits."""
-        for i in range(doublings(x.shape[1:])):
+
+        def layer(self: DCGANDiscriminator, x: Array, i: int) -> Array:
             norm = self.norm and i > 0
             x = Conv(self.width << i, 4, 2, 1, use_bias=not norm, dtype=self.dtype, kernel_init=_INIT)(x)
             x = _batch_norm(self, train)(x) if norm else x
-            x = nn.leaky_relu(x, 0.2)
+            return nn.leaky_relu(x, 0.2)
+
+        layer = nn.remat(layer, static_argnums=2) if self.remat else layer
+        for i in range(doublings(x.shape[1:])):
+            x = layer(self, x, i)
         x = x.reshape(x.shape[0], -1).astype(jnp.float32)
         return nn.Dense(1, kernel_init=_INIT)(x)[:, 0]
 

@@ -6,6 +6,7 @@ https://arxiv.org/abs/1701.07875, algorithm 1.
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, cast
 
 import flax.linen as nn
@@ -48,6 +49,7 @@ def gan(
     warmup: Warmup | None = None,
     penalty_every: int = 1,
     half_life: float | Array = 10_000.0,
+    microbatches: int = 1,
     axis_name: str | None = None,
 ) -> GAN:
     """A GAN from any two networks.
@@ -67,6 +69,7 @@ def gan(
       penalty_every: the objective's penalties are added on every so many steps alone, that many times as strong, as
         an update of their own (lazy regularisation, Karras et al. 2020, appendix B). Pass `lazy_adam` as ``d_tx`` then.
       half_life: of the generator's averaged parameters, in images; samples are drawn with them.
+      microbatches: every update takes its batch in so many slices, one after the other, to save memory (`descend`).
       axis_name: the axis under ``pmap`` or ``shard_map``; the networks' batch normalisation needs it as well.
 
     Returns:
@@ -163,11 +166,11 @@ def gan(
         fake_logits, _ = apply_train(discriminator, d_params, d_variables, fake)
         return jnp.mean(objective.g_loss(real_logits, fake_logits)), Aux({}, {"generator": variables})
 
-    d_turn = descend("discriminator", discriminator_loss, d_tx, axis_name=axis_name)
+    update = partial(descend, microbatches=microbatches, axis_name=axis_name)
+    d_turn = update("discriminator", discriminator_loss, d_tx)
     if lazy:
-        extra = descend("discriminator", penalty_loss, d_tx, metric="lazy_loss", axis_name=axis_name)
-        d_turn = sequence(d_turn, every(penalty_every, extra))
-    g_turn = descend("generator", generator_loss, g_tx, axis_name=axis_name)
+        d_turn = sequence(d_turn, every(penalty_every, update("discriminator", penalty_loss, d_tx, metric="lazy_loss")))
+    g_turn = update("generator", generator_loss, g_tx)
     players = (together if simultaneous else sequence)(repeat(d_steps, d_turn), g_turn)
     step = train_step(
         *_warmup_turns(warmup, d_steps, d_turn),
