@@ -35,7 +35,7 @@ def main(preset: str = "digits", steps: int = 2000, rounds: int = 5) -> None:
         rounds: How often each is measured.
     """
     config = dataclasses.replace(PRESETS[preset].config, steps=steps)
-    source = data.load(config.data, data_dir=config.data_dir, split=config.split, image_size=config.image_size)
+    source = config.load()
     gan = config.build(source.shape, source.classes)
     feed = data.feed(source, config.batch * slices(gan.step), config.seed)
     init_key, step_key, _ = keys(config)

@@ -17,8 +17,9 @@ from scipy.stats import spearmanr
 
 from jaxgan import data
 from jaxgan.divergences import sliced_wasserstein
+from jaxgan.rundir import open_run
 from jaxgan.runlog import read
-from jaxgan.train import draw_samples, open_run
+from jaxgan.train import draw_samples
 
 
 def main(run: tyro.conf.Positional[Path], count: int = 2000, first: int = 500) -> None:

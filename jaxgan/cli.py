@@ -13,7 +13,8 @@ from jaxgan.errors import InputError, choose
 def train(args: list[str]) -> None:
     """Train a GAN.
 
-    usage: jaxgan train [PRESET] [--run DIR] [--overwrite] [--tensorboard] [--FIELD VALUE ...]
+    usage: jaxgan train [PRESET] [--run DIR] [--overwrite] [--tensorboard] [--engine sharded|pmap|shard_map]
+                        [--devices N] [--coordinator HOST:PORT --processes N --process-id I] [--FIELD VALUE ...]
 
     PRESET is a name that `jaxgan presets` lists, by default digits. Every field of its configuration can be set;
     `jaxgan train PRESET --help` lists them.
@@ -28,6 +29,11 @@ def train(args: list[str]) -> None:
         run: Path | None = None,
         overwrite: bool = False,
         tensorboard: bool = False,
+        engine: str = "sharded",
+        devices: int | None = None,
+        coordinator: str | None = None,
+        processes: int | None = None,
+        process_id: int | None = None,
     ) -> None:
         """Train a GAN and keep everything about it in one directory.
 
@@ -36,11 +42,21 @@ def train(args: list[str]) -> None:
             run: Directory of the run. By default the first free one of runs/PRESET, runs/PRESET-2, ...
             overwrite: Delete a run that is in that directory already.
             tensorboard: Write TensorBoard logs too (needs the extra jaxgan[tensorboard]).
+            engine: How the devices share the work: sharded, pmap or shard_map.
+            devices: Train on the first so many devices, by default on all.
+            coordinator: HOST:PORT of process 0, to train in several processes; each is started with the same command
+                and its own --process-id. SLURM, Kubernetes and TPU pods need none of the three.
+            processes: How many processes there are.
+            process_id: Of this process, from 0.
         """
+        from jaxgan import parallel
+        from jaxgan.processes import connect
         from jaxgan.train import train
 
-        directory = _free(Path("runs") / name) if run is None else run
-        _run(lambda: train(config, directory, overwrite=overwrite, tensorboard=tensorboard), directory)
+        connect(coordinator, processes, process_id)
+        chosen = parallel.engine(engine, devices)
+        directory = run or _same(_free(Path("runs") / name))
+        _run(lambda: train(config, directory, engine=chosen, overwrite=overwrite, tensorboard=tensorboard), directory)
 
     _cli(command, args, f"train {name}")
 
@@ -48,23 +64,87 @@ def train(args: list[str]) -> None:
 def resume(args: list[str]) -> None:
     """Go on with a run that was interrupted, or train it for longer."""
 
-    def command(run: tyro.conf.Positional[Path], steps: int | None = None, tensorboard: bool = False) -> None:
-        """Go on with a run from its newest checkpoint.
+    def command(
+        run: tyro.conf.Positional[Path],
+        steps: int | None = None,
+        tensorboard: bool = False,
+        engine: str = "sharded",
+        devices: int | None = None,
+        coordinator: str | None = None,
+        processes: int | None = None,
+        process_id: int | None = None,
+    ) -> None:
+        """Go on with a run from its newest checkpoint, on the same devices or on others.
 
         Args:
             run: Directory of the run.
             steps: Generator updates in all; by default as many as the run was to have.
             tensorboard: Write TensorBoard logs too.
+            engine: How the devices share the work: sharded, pmap or shard_map.
+            devices: Train on the first so many devices, by default on all.
+            coordinator: HOST:PORT of process 0, to train in several processes.
+            processes: How many processes there are.
+            process_id: Of this process, from 0.
         """
         import dataclasses
 
-        from jaxgan.train import open_run, train
+        from jaxgan import parallel
+        from jaxgan.processes import connect
+        from jaxgan.rundir import open_run
+        from jaxgan.train import train
 
+        connect(coordinator, processes, process_id)
+        chosen = parallel.engine(engine, devices)
         config = open_run(run)
         config = config if steps is None else dataclasses.replace(config, steps=steps)
-        _run(lambda: train(config, run, resume=True, tensorboard=tensorboard), run)
+        _run(lambda: train(config, run, engine=chosen, resume=True, tensorboard=tensorboard), run)
 
     _cli(command, args, "resume")
+
+
+def sweep(args: list[str]) -> None:
+    """Train many GANs as one program: seeds, and values of float fields.
+
+    usage: jaxgan sweep [PRESET] [--seeds N] [--sweep.FIELD VALUE VALUE ...] [--out DIR] [--devices N]
+                        [--overwrite] [--FIELD VALUE ...]
+
+    Every combination of the values is trained with every seed, all at once, and each is kept as a run of its own.
+    """
+    import dataclasses
+
+    from jaxgan.config import float_fields
+    from jaxgan.presets import PRESETS
+
+    name = args.pop(0) if args and not args[0].startswith("-") else "digits"
+    preset = choose("preset", name, PRESETS)
+    fields = [(f, tuple[float, ...], dataclasses.field(default=())) for f in float_fields(preset.config)]
+    values = dataclasses.make_dataclass("Values", fields, frozen=True)
+
+    def command(
+        config: Annotated[type(preset.config), tyro.conf.arg(name="")] = preset.config,  # type: ignore  (known here alone)
+        seeds: int = 1,
+        sweep: values = values(),  # type: ignore  (known here alone)  # noqa: B008
+        out: Path | None = None,
+        devices: int | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Train every combination of the values with every seed, as one program.
+
+        Args:
+            config: What all have in common.
+            seeds: How many seeds, counted from the configuration's.
+            sweep: Values of float fields.
+            out: Directory of the runs. By default the first free one of runs/PRESET-sweep, runs/PRESET-sweep-2, ...
+            devices: Share the members out over the first so many devices, by default over all.
+            overwrite: Delete runs that are in that directory already.
+        """
+        from jaxgan.sweep import sweep as train
+
+        directory = out or _free(Path("runs") / f"{name}-sweep")
+        chosen = {f: v for f, v in dataclasses.asdict(sweep).items() if v}
+        train(config, directory, seeds=seeds, values=chosen, devices=devices, overwrite=overwrite)
+
+    _cli(command, args, f"sweep {name}")
 
 
 def sample(args: list[str]) -> None:
@@ -114,6 +194,35 @@ def presets(args: list[str]) -> None:
     _cli(command, args, "presets")
 
 
+def devices(args: list[str]) -> None:
+    """List the devices, and say how they split a batch."""
+
+    def command(batch: int | None = None, devices: int | None = None) -> None:
+        """List the devices that JAX finds, and say how they split a batch.
+
+        Args:
+            batch: Images of one update.
+            devices: As of `jaxgan train`.
+        """
+        from rich.console import Console
+        from rich.table import Table
+
+        from jaxgan import parallel
+
+        engine = parallel.sharded(devices)
+        table = Table("device", "kind", "process", "memory", *(["images of an update"] if batch else []))
+        if batch is not None:
+            engine.check(batch)
+        for device in engine.mesh.devices.flat:
+            memory = (device.memory_stats() or {}).get("bytes_limit")
+            row = [str(device), device.device_kind, str(device.process_index)]
+            row.append(f"{memory / 2**30:.1f} GiB" if memory else "of the host")
+            table.add_row(*row, *([str(batch // engine.size)] if batch else []))
+        Console().print(table)
+
+    _cli(command, args, "devices")
+
+
 def data(args: list[str]) -> None:
     """Prepare tfds data sets, and list those that are there.
 
@@ -158,8 +267,10 @@ def data(args: list[str]) -> None:
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "train": train,
     "resume": resume,
+    "sweep": sweep,
     "sample": sample,
     "presets": presets,
+    "devices": devices,
     "data": data,
 }
 
@@ -196,11 +307,17 @@ def _help(command: Callable) -> None:
 
 def _run(job: Callable[[], object], run: Path) -> None:
     """Trains, and says what is there now and what to do next."""
+    from jaxgan.processes import first
+
     interruption = None
     try:
         job()
     except (KeyboardInterrupt, SystemExit) as error:
         interruption = error
+    if not first():
+        if interruption:
+            raise interruption
+        return
     if interruption and not any((run / "checkpoints").glob("[0-9]*")):
         print("interrupted; nothing was saved, because no step had been trained")
         raise interruption
@@ -212,6 +329,13 @@ def _run(job: Callable[[], object], run: Path) -> None:
     print(f"               jaxgan resume {run}{'' if interruption else ' --steps N'}")
     if interruption:
         raise interruption
+
+
+def _same(run: Path) -> Path:
+    """The first process's choice: a directory that is free for one may be made before another looks."""
+    from jaxgan.processes import same_text
+
+    return Path(same_text(str(run)))
 
 
 def _free(run: Path) -> Path:

@@ -11,9 +11,11 @@ import typing
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import jax
 import jax.numpy as jnp
 import optax
 
+from jaxgan import data as datasets
 from jaxgan import nn, objectives, recipes
 from jaxgan.errors import InputError, choose, closest
 from jaxgan.transforms import lazy_adam
@@ -27,7 +29,7 @@ class Config:
     recipe: ClassVar[str]
     # Fields that may change when a run is resumed: they do not change what a step computes.
     free: ClassVar[frozenset[str]] = frozenset(
-        {"data_dir", "steps", "log_every", "sample_every", "save_every", "keep", "samples", "memory_limit"}
+        {"data_dir", "steps", "log_every", "sample_every", "save_every", "keep", "samples", "memory_limit", "remat"}
     )
 
     data: str = "digits"
@@ -41,7 +43,11 @@ class Config:
     memory_limit: int = 2048
     """Data sets up to this many MiB are held on the device; larger ones are read from disk."""
     batch: int = 64
-    """Images of one update."""
+    """Images of one update, on all devices together."""
+    microbatches: int = 1
+    """An update takes its batch in so many parts, one after the other, to save memory."""
+    remat: bool = False
+    """Compute layers anew in the backward pass instead of keeping what it needs: less memory, more time."""
     steps: int = 5000
     """Generator updates in all."""
     seed: int = 0
@@ -58,15 +64,26 @@ class Config:
     """Samples in a picture."""
 
     def __post_init__(self):
-        for name in ("batch", "steps", "log_every", "sample_every", "save_every", "keep", "samples", "memory_limit"):
+        for name in ("batch", "microbatches", "steps", "log_every", "sample_every", "save_every"):
+            self._at_least(name, 1)
+        for name in ("keep", "samples", "memory_limit"):
             self._at_least(name, 1)
         if self.image_size is not None:
             self._at_least("image_size", 1)
+        if self.batch % self.microbatches:
+            raise InputError(f"microbatches is {self.microbatches}; it must divide the batch, {self.batch}.")
         if not 0 <= self.seed < 2**32:
             raise InputError(f"seed is {self.seed}; a seed lies between 0 and 2^32 - 1.")
 
-    def build(self, shape: tuple[int, ...], classes: int | None) -> GAN:
-        """The GAN for examples of this shape, with this many classes if they are labelled."""
+    def load(self) -> datasets.Source | datasets.Synthetic:
+        """The data that the configuration names."""
+        return datasets.load(self.data, data_dir=self.data_dir, split=self.split, image_size=self.image_size)
+
+    def build(self, shape: tuple[int, ...], classes: int | None, axis_name: str | None = None) -> GAN:
+        """The GAN for examples of this shape, with this many classes if they are labelled.
+
+        ``axis_name`` is that of the engine that the GAN will run on.
+        """
         raise NotImplementedError
 
     def settings(self) -> dict[str, Any]:
@@ -79,6 +96,8 @@ class Config:
 
     def _at_least(self, name: str, least: float, *, above: bool = False) -> None:
         value = getattr(self, name)
+        if isinstance(value, jax.Array):  # a sweep's: each of its values was checked before
+            return
         if value < least or (above and value == least):
             raise InputError(f"{name} is {value}; it must be {'above' if above else 'at least'} {least}.")
 
@@ -131,20 +150,22 @@ class GANConfig(Config):
     def __post_init__(self):
         super().__post_init__()
         self._objective()
+        if self.remat and self.network == "mlp":
+            raise InputError("remat is of convolutional networks; an mlp keeps so little that it has none.")
         for name in ("width", "depth", "latent_dim", "d_steps", "penalty_every"):
             self._at_least(name, 1)
         for name in ("g_lr", "d_lr"):
             self._at_least(name, 0, above=True)
         self._at_least("half_life", 0)
 
-    def build(self, shape: tuple[int, ...], classes: int | None) -> GAN:
+    def build(self, shape: tuple[int, ...], classes: int | None, axis_name: str | None = None) -> GAN:
         del classes
-        generator, discriminator = self._networks(shape)
+        generator, discriminator = self._networks(shape, axis_name)
         return recipes.gan(
             generator,
             discriminator,
             latent_dim=self.latent_dim,
-            objective=self._objective(),
+            objective=self._objective(axis_name),
             g_tx=self._optimizer(self.g_lr),
             d_tx=self._optimizer(self.d_lr, self.penalty_every),
             d_steps=self.d_steps,
@@ -152,11 +173,13 @@ class GANConfig(Config):
             warmup=recipes.Warmup() if self.warmup else None,
             penalty_every=self.penalty_every,
             half_life=self.half_life,
+            microbatches=self.microbatches,
+            axis_name=axis_name,
         )
 
-    def _objective(self) -> objectives.Objective:
+    def _objective(self, axis_name: str | None = None) -> objectives.Objective:
         allowed = inspect.signature(choose("objective", self.objective, objectives.OBJECTIVES)).parameters
-        options = {}
+        options: dict[str, Any] = {"axis_name": axis_name} if "axis_name" in allowed else {}
         if self.clip is not None:
             if "clip" not in allowed:
                 raise InputError(
@@ -181,14 +204,14 @@ class GANConfig(Config):
             return lazy_adam(learning_rate, self.b1, self.b2, interval=interval)
         return optax.adam(learning_rate, self.b1, self.b2)
 
-    def _networks(self, shape: tuple[int, ...]):
+    def _networks(self, shape: tuple[int, ...], axis_name: str | None):
         dtype = jnp.dtype(self.dtype)
         if self.network == "dcgan":
             nn.doublings(shape)  # says what sizes there are before anything is compiled
             height, width, channels = shape
             return (
-                nn.DCGANGenerator((height, width, channels), self.width, dtype),
-                nn.DCGANDiscriminator(self.width, self.d_norm, dtype),
+                nn.DCGANGenerator((height, width, channels), self.width, dtype, axis_name, self.remat),
+                nn.DCGANDiscriminator(self.width, self.d_norm, dtype, axis_name, self.remat),
             )
         output = jnp.tanh if len(shape) == 3 else None
         return (
@@ -226,6 +249,12 @@ def read(path: Path) -> Config:
         if not _fits(value, hints[name]):
             raise InputError(f"{path}: {name} is {value!r}; it must be {_words(hints[name])}.")
     return cls(**data)
+
+
+def float_fields(config: Config) -> list[str]:
+    """The names of the fields that a sweep may give values to."""
+    hints = typing.get_type_hints(type(config))
+    return [field.name for field in dataclasses.fields(config) if _fits(0.5, hints[field.name])]
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -22,8 +22,9 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxgan.axis import DATA, MODEL
+from jaxgan.data import Share
 from jaxgan.errors import InputError, choose
-from jaxgan.typing import GAN, Array, Batch, Key, Metrics, PyTree, Turn
+from jaxgan.typing import GAN, Array, Batch, Device, Key, Metrics, PyTree, Turn
 
 WHOLE = PartitionSpec()  # the same on every device
 
@@ -73,12 +74,21 @@ class Engine:
 
         return jax.tree.map(spec, like)
 
+    def specs(self, split: PyTree) -> PyTree:
+        """How arrays are laid out of which ``split`` says the dimension that holds the examples; None replicates."""
+        return jax.tree.map(lambda d: WHOLE if d is None else self.split(d), split, is_leaf=lambda d: d is None)
+
     def shardings(self, specs: PyTree) -> PyTree:
         """The shardings that belong to a tree of `PartitionSpec`."""
         return jax.tree.map(lambda spec: NamedSharding(self.mesh, spec), specs, is_leaf=_is_spec)
 
+    def shaped(self, like: PyTree, specs: PyTree) -> PyTree:
+        """Shapes with the shardings that a checkpoint is to be restored with; the specs may be a prefix."""
+        shardings = jax.tree.broadcast(self.shardings(specs), like)
+        return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), like, shardings)
+
     def compile(self, function: Callable, ins: Any, outs: Any, donate: Sequence[int] = ()) -> Any:
-        """Compiles a function of arrays, ``jax.jit`` and friends: what it returns has ``lower`` as well.
+        """Compiles a function of arrays. What it returns is called, or lowered, as what ``jax.jit`` returns.
 
         Args:
           function: what is run; with an ``axis_name`` it sees the rows of one replica.
@@ -86,18 +96,12 @@ class Engine:
           outs: the same for the results.
           donate: positions of the arguments whose memory the results may take.
         """
-        if self.name == "pmap":
-            ins, outs = (jax.tree.map(_dimension, specs, is_leaf=_is_spec) for specs in (ins, outs))
-            devices = self.mesh.devices.ravel().tolist()
-            return jax.pmap(
-                function, axis_name=DATA, in_axes=ins, out_axes=outs, donate_argnums=tuple(donate), devices=devices
-            )
-        if self.name == "shard_map":
-            program = jax.shard_map(function, mesh=self.mesh, in_specs=ins, out_specs=outs)
-        else:
-            program = self._partitioned(function)
+        program = {"pmap": self._mapped, "shard_map": self._replicated}.get(self.name, self._partitioned)
         return jax.jit(
-            program, in_shardings=self.shardings(ins), out_shardings=self.shardings(outs), donate_argnums=tuple(donate)
+            program(function, ins, outs),
+            in_shardings=self.shardings(ins),
+            out_shardings=self.shardings(outs),
+            donate_argnums=tuple(donate),
         )
 
     def init(self, gan: GAN) -> Callable[[Key], PyTree]:
@@ -135,9 +139,26 @@ class Engine:
 
     def fold(self, x: Any, dimension: int) -> Any:
         """``pmap`` wants a dimension of devices before that of the examples; the others take arrays as they are."""
+        return x.reshape(self._folded(x.shape, dimension))
+
+    def _folded(self, shape: tuple[int, ...], dimension: int) -> tuple[int, ...]:
         if self.name != "pmap":
-            return x
-        return x.reshape(*x.shape[:dimension], self.size, -1, *x.shape[dimension + 1 :])
+            return shape
+        return (*shape[:dimension], self.size, shape[dimension] // self.size, *shape[dimension + 1 :])
+
+    def share(self, batch: int) -> Share:
+        """The rows of a batch that this process reads for its devices, and where they go."""
+        shards = NamedSharding(self.mesh, self.split()).addressable_devices_indices_map((batch,)).values()
+        rows = np.unique(np.concatenate([np.arange(batch)[shard] for shard in shards]))
+
+        def put(x: np.ndarray, dimension: int | None) -> Array:
+            if dimension is None:
+                return self.replicate(x)
+            sharding = NamedSharding(self.mesh, self.split(dimension))
+            whole = self._folded((*x.shape[:dimension], batch, *x.shape[dimension + 1 :]), dimension)
+            return jax.make_array_from_process_local_data(sharding, self.fold(x, dimension), whole)
+
+        return Share(rows, put)
 
     def check(self, batch: int, what: str = "A batch") -> None:
         """Raises InputError if the devices do not divide a batch of so many examples."""
@@ -148,7 +169,9 @@ class Engine:
                 f"The nearest that do hold {f'{low} or ' if low else ''}{low + self.size} examples."
             )
 
-    def _partitioned(self, function: Callable) -> Callable:
+    def _partitioned(self, function: Callable, ins: PyTree, outs: PyTree) -> Callable:
+        del ins, outs
+
         def partitioned(*args: PyTree) -> PyTree:
             # Inside, `axis.rows` sees the mesh and spreads over it what the step draws by itself.
             with jax.sharding.use_abstract_mesh(self.mesh.abstract_mesh):
@@ -156,13 +179,28 @@ class Engine:
 
         return partitioned
 
+    def _replicated(self, function: Callable, ins: PyTree, outs: PyTree) -> Callable:
+        return jax.shard_map(function, mesh=self.mesh, in_specs=ins, out_specs=outs)
+
+    def _mapped(self, function: Callable, ins: PyTree, outs: PyTree) -> Callable:
+        ins, outs = (jax.tree.map(_dimension, specs, is_leaf=_is_spec) for specs in (ins, outs))
+        # pmap wants one mapped argument at least, and there is none where every replica draws its own rows.
+        mapped = jax.pmap(
+            lambda _, *args: function(*args),
+            axis_name=DATA,
+            in_axes=(0, *ins),
+            out_axes=outs,
+            devices=self.mesh.devices.ravel().tolist(),
+        )
+        return lambda *args: mapped(np.arange(self.size), *args)
+
 
 def jit() -> Engine:
     """Plain ``jit`` on one device."""
     return Engine("jit", _mesh("jit", 1))
 
 
-def sharded(devices: int | Sequence[jax.Device] | None = None, *, model: int = 1) -> Engine:
+def sharded(devices: int | Sequence[Device] | None = None, *, model: int = 1) -> Engine:
     """``jit`` with the batch sharded over devices: the compiler splits the work. The default of everything.
 
     Args:
@@ -176,15 +214,18 @@ def sharded(devices: int | Sequence[jax.Device] | None = None, *, model: int = 1
     return Engine("sharded", _mesh("sharded", devices, model))
 
 
-def pmap(devices: int | Sequence[jax.Device] | None = None) -> Engine:
+def pmap(devices: int | Sequence[Device] | None = None) -> Engine:
     """``jax.pmap``: one replica a device. See `sharded` for the argument and the errors.
 
     A batch that `Engine.place` has placed is [devices, B, ...]. The state keeps its shapes: its arrays are replicated.
+    It runs in one process; in several `shard_map` computes the same.
     """
+    if jax.process_count() > 1:
+        raise InputError("The engine pmap runs in one process. With several take shard_map, which computes the same.")
     return Engine("pmap", _mesh("pmap", devices), DATA)
 
 
-def shard_map(devices: int | Sequence[jax.Device] | None = None) -> Engine:
+def shard_map(devices: int | Sequence[Device] | None = None) -> Engine:
     """``jax.shard_map``: one replica a device, checked for what varies between them. See `sharded`."""
     return Engine("shard_map", _mesh("shard_map", devices), DATA)
 
@@ -214,7 +255,7 @@ def scan(turn: Turn) -> Turn:
     return steps
 
 
-def _mesh(name: str, devices: int | Sequence[jax.Device] | None, model: int = 1) -> Mesh:
+def _mesh(name: str, devices: int | Sequence[Device] | None, model: int = 1) -> Mesh:
     found = jax.devices()
     if isinstance(devices, int):
         if not 1 <= devices <= len(found):

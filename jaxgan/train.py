@@ -1,23 +1,24 @@
 """The trainer: data, a compiled chunk of steps, logs, samples, checkpoints. It knows nothing of any one model."""
 
 import contextlib
-import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgan import config as configs
-from jaxgan import data, pictures
+from jaxgan import data, parallel, processes, rundir
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.config import Config
 from jaxgan.errors import InputError
-from jaxgan.runlog import RunLog, check_tensorboard
+from jaxgan.parallel import WHOLE, Engine
+from jaxgan.rundir import Run
+from jaxgan.runlog import check_tensorboard
 from jaxgan.state import TrainState
 from jaxgan.turns import slices
 from jaxgan.typing import GAN, Array, Key, Mean, Metrics, PyTree
@@ -30,6 +31,7 @@ def train(
     config: Config,
     run: str | Path,
     *,
+    engine: Engine | None = None,
     source: data.Source | data.Synthetic | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -39,12 +41,13 @@ def train(
     """Trains a GAN and keeps everything about it in one directory.
 
     The directory holds ``config.json``, ``metrics.jsonl``, ``samples/*.png`` and ``checkpoints/``. The seed and the
-    step alone decide what a step computes: the same configuration gives the same bits, interrupted or not. Ctrl-C and
-    SIGTERM save and end.
+    step alone decide what a step computes: the same configuration gives the same bits, interrupted or not; on another
+    number of devices it gives the same up to the order of sums. Ctrl-C and SIGTERM save and end.
 
     Args:
       config: what to train, on what, for how long.
       run: the directory.
+      engine: on which devices and how, by default `parallel.sharded` on all. A run may be resumed on another.
       source: the data, by default what ``config.data`` names.
       resume: go on from the newest checkpoint in ``run``.
       overwrite: delete a run that is in ``run`` already.
@@ -55,78 +58,148 @@ def train(
       The state at the end.
 
     Raises:
-      InputError: before anything is compiled, if the data, the networks and the configuration do not fit together, or
-        the directory is taken.
+      InputError: before anything is compiled, if the data, the networks, the devices and the configuration do not fit
+        together, or the directory is taken.
       KeyboardInterrupt, SystemExit: after saving, when interrupted (SIGTERM: status 143).
 
     >>> train(PRESETS["digits"].config, "runs/digits")  # doctest: +SKIP
     """
-    run = Path(run)
-    _check_run(run, resume=resume, overwrite=overwrite)
+    run, engine = Path(run), engine or parallel.sharded()
+    processes.check_same({**config.as_data(), "data_dir": None, "engine": engine.name, "resume": resume})
+    rundir.check(run, resume=resume, overwrite=overwrite)
     if tensorboard:
         check_tensorboard()
-    source = source or data.load(
-        config.data, data_dir=config.data_dir, split=config.split, image_size=config.image_size
-    )
-    gan = config.build(source.shape, source.classes)
+    engine.check(config.batch // config.microbatches, "An update" if config.microbatches == 1 else "A microbatch")
+    source = source or config.load()
+    gan = config.build(source.shape, source.classes, engine.axis_name)
     init_key, step_key, sample_key = keys(config)
     settings = {**config.settings(), "shape": list(source.shape), "classes": source.classes}
     images = config.batch * slices(gan.step)  # that a step consumes
-    feed = data.feed(source, images, config.seed, memory_limit=config.memory_limit << 20)
+    feed = data.feed(
+        source,
+        images,
+        config.seed,
+        memory_limit=config.memory_limit << 20,
+        share=engine.share(images),
+        axis_name=engine.axis_name,
+    )
     start = _newest(run) if resume else 0
-    loaded, reach = feed.load(start), feed.limit and start + feed.limit  # the loaded batches end before step `reach`
+    loaded = feed.load(start)
 
     # Tracing and restoring come first: whatever does not fit together is said before anything is compiled or written.
-    like = jax.eval_shape(gan.init, jax.random.clone(init_key))
-    zeros = zero_sums(gan, feed, loaded, like, step_key)
-    traced = make_chunk(gan, feed, step_key).lower(like, zeros, loaded, np.int32(1))
-    restored = _restore(run, {"state": like, "sums": zeros}, settings) if resume else {}
-    _make_run(run, config, overwrite=overwrite)
+    state = jax.eval_shape(gan.init, jax.random.clone(init_key))
+    layout = engine.layout(state)
+    sums = engine.replicate(zero_sums(gan, engine, feed, loaded, state, step_key))
+    chunk = make_chunk(gan, engine, feed, layout, step_key).lower(state, sums, loaded, np.int32(1))
+    if resume:
+        like = engine.shaped({"state": state, "sums": sums}, {"state": layout, "sums": WHOLE})
+        state, sums = _restore(run, like, settings)
+    rundir.make(run, config, overwrite=overwrite)
 
-    with (
-        Checkpoints(run / "checkpoints", config.keep) as checkpoints,
-        RunLog(run, config.steps, start, tensorboard, quiet) as log,
-        _signals() as signals,
-    ):
-        chunk = traced.compile()
-        # Every picture shows the same latents: the key is used again on purpose.
-        sample = jax.jit(lambda state: gan.sample(state, jax.random.clone(sample_key), config.samples))
-        if resume:
-            state, sums = restored["state"], restored["sums"]
-        else:
-            state, sums = jax.jit(gan.init)(init_key), zeros
-            pictures.save(feed.draw(loaded, jnp.int32(0))["image"][: config.samples], run / "samples/real.png")
-            pictures.save(sample(state), run / f"samples/{0:06d}.png")
-        step = start
-        pace, busy, logged = 1, 0.0, step  # steps of the next chunk; seconds and step since the last row
-
-        while step < config.steps and not signals:
-            if feed.limit and step == reach:
-                loaded, reach = feed.load(step), step + feed.limit
-            events = (step + n - step % n for n in (config.log_every, config.sample_every, config.save_every))
-            end = min(step + pace, config.steps, reach or config.steps, *events)
-
-            began = time.perf_counter()
-            state, sums = jax.block_until_ready(chunk(state, sums, loaded, np.int32(end - step)))
-            took = time.perf_counter() - began
-            pace = max(1, min(4 * pace, int(CHUNK_SECONDS * (end - step) / took)))
-            busy, step = busy + took, end
-            log.advance(step)
-
-            last = step == config.steps
-            if last or step % config.log_every == 0:
-                log.row(step, means(sums), images * (step - logged) / busy)
-                busy, logged = 0.0, step
-            if step % config.log_every == 0:  # a run that ends in between may be resumed: its sums go on
-                sums = jax.tree.map(jnp.zeros_like, sums)
-            if last or step % config.sample_every == 0:
-                pictures.save(sample(state), run / f"samples/{step:06d}.png")
-            if step % config.save_every == 0:
-                checkpoints.save(step, {"state": state, "sums": sums}, settings)
-        checkpoints.save(step, {"state": state, "sums": sums}, settings)  # at the end, or where it was interrupted
-    if signals:
-        raise KeyboardInterrupt if signals[0] == signal.SIGINT else SystemExit(128 + signals[0])
+    # Every picture shows the same latents: the key is used again on purpose.
+    sample = jax.jit(
+        lambda state: gan.sample(state, jax.random.clone(sample_key), config.samples),
+        out_shardings=engine.shardings(WHOLE),
+    )
+    with Run(run, config, settings, start, tensorboard, quiet) as out, signals() as caught:
+        program = Program(chunk.compile(), sample, feed, images)
+        if not resume:
+            state = engine.init(gan)(init_key)
+            out.picture("real", feed.peek(config.samples)["image"])
+            out.picture(f"{0:06d}", sample(state))
+        state, stopped = loop(config, program, state, sums, loaded, start, [out], lambda tree, _: tree, caught)
+    stop(stopped)
     return state
+
+
+class Program(NamedTuple):
+    """What the loop runs.
+
+    Attributes:
+      chunk: compiled, ``(state, sums, loaded, n) -> (state, sums)``: n steps.
+      sample: ``state -> images``.
+      feed: the data.
+      images: that a step consumes.
+    """
+
+    chunk: Callable
+    sample: Callable
+    feed: data.Feed
+    images: int
+
+
+def loop(
+    config: Config,
+    program: Program,
+    state: TrainState,
+    sums: PyTree,
+    loaded: PyTree,
+    start: int,
+    runs: Sequence[Run],
+    member: Callable[[PyTree, int], PyTree],
+    signals: Sequence[int],
+) -> tuple[TrainState, int]:
+    """Trains to the last step or to a signal: chunks of steps, and between them rows, pictures and checkpoints.
+
+    Args:
+      config: of one run, or what all runs of an ensemble have in common.
+      program: what is run.
+      state: where to begin; donated.
+      sums: of the metrics since the last row; donated.
+      loaded: data of the step ``start``.
+      start: the step.
+      runs: where the outputs go.
+      member: (state, sums or samples, i) -> what belongs to run i.
+      signals: signals that were caught; training ends at the first.
+
+    Returns:
+      The state at the end, and the signal that ended training, or 0.
+    """
+    chunk, sample, feed, images = program
+    step, reach = start, feed.limit and start + feed.limit  # the loaded batches end before step `reach`
+    pace, busy, logged = 1, 0.0, start  # steps of the next chunk; seconds and step since the last row
+    stopped = 0  # the signal that all processes know of; one may have caught another since
+
+    def save(step: int) -> None:
+        for i, run in enumerate(runs):
+            run.save(step, {"state": member(state, i), "sums": member(sums, i)})
+
+    def pictures(step: int) -> None:
+        drawn = sample(state)
+        for i, run in enumerate(runs):
+            run.picture(f"{step:06d}", member(drawn, i))
+
+    while step < config.steps and not stopped:
+        if feed.limit and step == reach:
+            loaded, reach = feed.load(step), step + feed.limit
+        events = (step + n - step % n for n in (config.log_every, config.sample_every, config.save_every))
+        end = min(step + pace, config.steps, reach or config.steps, *events)
+
+        began = time.perf_counter()
+        state, sums = jax.block_until_ready(chunk(state, sums, loaded, np.int32(end - step)))
+        took = time.perf_counter() - began
+        pace = max(1, min(4 * pace, int(CHUNK_SECONDS * (end - step) / took)))
+        busy, step = busy + took, end
+        for run in runs:
+            run.advance(step)
+        # All processes run chunks of the same length and stop at the same step.
+        paces, caught = processes.agree(np.array([pace, signals[0] if signals else 0])).T
+        pace, stopped = int(paces.min()), int(caught.max())
+
+        last = step == config.steps
+        if last or step % config.log_every == 0:
+            speed = images * (step - logged) / busy
+            for i, run in enumerate(runs):
+                run.row(step, means(member(sums, i)), speed)
+            busy, logged = 0.0, step
+        if step % config.log_every == 0:  # a run that ends in between may be resumed: its sums go on
+            sums = jax.tree.map(jnp.zeros_like, sums)
+        if last or step % config.sample_every == 0:
+            pictures(step)
+        if step % config.save_every == 0:
+            save(step)
+    save(step)  # at the end, or where it was interrupted
+    return state, stopped
 
 
 def keys(config: Config) -> tuple[Key, Key, Key]:
@@ -135,7 +208,7 @@ def keys(config: Config) -> tuple[Key, Key, Key]:
     return init_key, step_key, sample_key
 
 
-def make_chunk(gan: GAN, feed: data.Feed, key: Key) -> Callable:
+def make_chunk(gan: GAN, engine: Engine, feed: data.Feed, layout: PyTree, key: Key) -> Callable:
     """A run of steps as one program, ``(state, sums, loaded, n) -> (state, sums)``; state and sums are donated.
 
     The number of steps is an argument, so one program serves every chunk, and a chunk may end on any step. The metrics
@@ -143,20 +216,31 @@ def make_chunk(gan: GAN, feed: data.Feed, key: Key) -> Callable:
     """
 
     def chunk(state: TrainState, sums: PyTree, loaded: PyTree, n: Array) -> tuple[TrainState, PyTree]:
-        def body(_: Array, carry: tuple[TrainState, PyTree]) -> tuple[TrainState, PyTree]:
+        def step(_: Array, carry: tuple[TrainState, PyTree]) -> tuple[TrainState, PyTree]:
             state, sums = carry
             state, metrics = gan.step(state, feed.draw(loaded, state.step), key)
-            return state, jax.tree.map(jnp.add, sums, _countable(metrics))
+            return state, jax.tree.map(jnp.add, sums, countable(metrics))
 
-        return jax.lax.fori_loop(0, n, body, (state, sums))
+        return jax.lax.fori_loop(0, n, step, (state, sums))
 
-    return jax.jit(chunk, donate_argnums=(0, 1))
+    ins = (layout, WHOLE, engine.specs(feed.split), WHOLE)
+    return engine.compile(chunk, ins, (layout, WHOLE), donate=(0, 1))
 
 
-def zero_sums(gan: GAN, feed: data.Feed, loaded: PyTree, like: TrainState, key: Key) -> dict[str, Mean]:
+def zero_sums(gan: GAN, engine: Engine, feed: data.Feed, loaded: PyTree, like: TrainState, key: Key) -> dict[str, Mean]:
     """The sums of no steps at all."""
-    shapes = jax.eval_shape(lambda s, d: _countable(gan.step(s, feed.draw(d, s.step), key)[1]), like, loaded)
-    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+
+    def metrics(state: TrainState, loaded: PyTree) -> dict[str, Mean]:
+        return countable(gan.step(state, feed.draw(loaded, state.step), key)[1])
+
+    program = engine.compile(metrics, (engine.layout(like), engine.specs(feed.split)), WHOLE)
+    return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), jax.eval_shape(program, like, loaded))
+
+
+def countable(metrics: Metrics) -> dict[str, Mean]:
+    """Every metric as a sum and a count."""
+    one = jnp.ones((), jnp.float32)
+    return {name: m if isinstance(m, Mean) else Mean(m.astype(jnp.float32), one) for name, m in metrics.items()}
 
 
 def means(sums: dict[str, Mean]) -> dict[str, float]:
@@ -165,52 +249,19 @@ def means(sums: dict[str, Mean]) -> dict[str, float]:
     return {name: float(total / count) for name, (total, count) in sums.items() if count > 0}
 
 
-def _countable(metrics: Metrics) -> dict[str, Mean]:
-    one = jnp.ones((), jnp.float32)
-    return {name: m if isinstance(m, Mean) else Mean(m.astype(jnp.float32), one) for name, m in metrics.items()}
-
-
-def _check_run(run: Path, *, resume: bool, overwrite: bool) -> None:
-    """Says whether the directory of a run can be used; touches nothing."""
-    is_run = (run / "config.json").is_file()
-    if resume:
-        if not is_run:
-            raise InputError(f"{run} is no run: it has no config.json. Start one with `jaxgan train --run {run}`.")
-    elif run.exists() and (not run.is_dir() or any(run.iterdir())):
-        if not overwrite:
-            raise InputError(
-                f"{run} exists already. Go on with it by `jaxgan resume {run}`, choose another directory with "
-                "--run, or replace it with --overwrite."
-            )
-        if not is_run:
-            raise InputError(
-                f"{run} has no config.json, so it is no run, and it will not be deleted. Choose another directory."
-            )
-
-
 def _newest(run: Path) -> int:
     with Checkpoints(run / "checkpoints") as checkpoints:
         return checkpoints.latest() or 0
 
 
-def _restore(run: Path, like: dict[str, PyTree], settings: dict) -> dict[str, PyTree]:
+def _restore(run: Path, like: dict[str, PyTree], settings: dict) -> tuple[PyTree, PyTree]:
     with Checkpoints(run / "checkpoints") as checkpoints:
-        return checkpoints.restore(like, settings)
-
-
-def _make_run(run: Path, config: Config, *, overwrite: bool) -> None:
-    """Makes the directory of a run that `_check_run` let pass, or says why it can't."""
-    try:
-        if overwrite and run.exists():
-            shutil.rmtree(run)
-        (run / "samples").mkdir(parents=True, exist_ok=True)
-        configs.write(config, run / "config.json")
-    except OSError as error:
-        raise InputError(f"{run} cannot be written: {error.strerror}. Choose another directory with --run.") from error
+        restored = checkpoints.restore(like, settings)
+    return restored["state"], restored["sums"]
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
+def signals() -> Iterator[list[int]]:
     """Collects Ctrl-C and SIGTERM in a list instead of dying of them; a second one does no harm."""
     caught: list[int] = []
     if threading.current_thread() is not threading.main_thread():
@@ -224,16 +275,10 @@ def _signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def open_run(run: str | Path) -> Config:
-    """The configuration of a run.
-
-    Raises:
-      InputError: if the directory is no run, or its configuration cannot be read.
-    """
-    run = Path(run)
-    if not (run / "config.json").is_file():
-        raise InputError(f"{run} is no run: it has no config.json. `jaxgan train --run {run}` starts one there.")
-    return configs.read(run / "config.json")
+def stop(number: int) -> None:
+    """Ends as the signal would have; 0 does nothing."""
+    if number:
+        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
 
 
 def draw_samples(run: str | Path, count: int, seed: int = 0, step: int | None = None) -> Array:
@@ -253,7 +298,7 @@ def draw_samples(run: str | Path, count: int, seed: int = 0, step: int | None = 
     """
     if count < 1:
         raise InputError(f"count is {count}; at least one sample can be drawn.")
-    config = open_run(run)
+    config = rundir.open_run(run)
     with Checkpoints(Path(run) / "checkpoints") as checkpoints:
         settings = checkpoints.settings(step)
         gan = config.build(tuple(settings["shape"]), settings["classes"])

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 Array: TypeAlias = jax.Array
 Key: TypeAlias = jax.Array  # a typed key, as jax.random.key makes it
 PyTree: TypeAlias = Any
+Device: TypeAlias = Any  # a jax.Device, which type checkers do not know
 Params: TypeAlias = PyTree
 
 # {"image": f32[B, H, W, C] in [-1, 1], "label": i32[B], ...}: arrays whose first axis is the batch.

@@ -15,18 +15,24 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgan import data
+from jaxgan import data, parallel, rundir
 from jaxgan import train as trainer
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.config import Config, GANConfig, read, write
 from jaxgan.errors import InputError
+from jaxgan.rundir import open_run
 from jaxgan.runlog import read as read_log
-from jaxgan.train import draw_samples, make_chunk, means, open_run, train, zero_sums
+from jaxgan.train import draw_samples, make_chunk, means, zero_sums
 
 TINY = GANConfig(
     data="digits", network="mlp", width=8, depth=1, latent_dim=4, batch=16, steps=30, log_every=10, sample_every=20,
     save_every=20, samples=9,
 )  # fmt: skip
+
+
+def train(*args, **options):
+    """On one device, as the processes that tests start: another number of devices sums in another order."""
+    return trainer.train(*args, engine=parallel.jit(), **options)
 
 
 @pytest.fixture(scope="module")
@@ -112,8 +118,8 @@ def test_nothing_compiles_after_the_first_chunk(tmp_path, monkeypatch):
     jax.monitoring.register_event_duration_secs_listener(
         lambda name, *_, **__: compiled.append(name) if name.endswith("backend_compile_duration") else None
     )
-    row = trainer.RunLog.row
-    monkeypatch.setattr(trainer.RunLog, "row", lambda *args: (at_row.append(len(compiled)), row(*args))[1])
+    row = rundir.RunLog.row
+    monkeypatch.setattr(rundir.RunLog, "row", lambda *args: (at_row.append(len(compiled)), row(*args))[1])
     config = dataclasses.replace(TINY, steps=400, log_every=20, sample_every=40, save_every=60)
     train(config, tmp_path / "run", quiet=True)
     # By the fourth row every kind of event has been: rows, a picture at step 40, a checkpoint at step 60.
@@ -125,9 +131,10 @@ def test_chunk_sums_are_the_metrics_of_the_steps():
     gan = TINY.build((8, 8, 1), None)
     feed = data.feed(data.load("digits"), 16, 0)
     loaded, key, state = feed.load(0), jax.random.key(5), gan.init(jax.random.key(1))
-    zeros = zero_sums(gan, feed, loaded, state, key)
+    engine = parallel.jit()
+    zeros = zero_sums(gan, engine, feed, loaded, state, key)
     copy = jax.tree.map(lambda x: x + 0, state)
-    after, sums = make_chunk(gan, feed, key)(copy, zeros, loaded, 4)
+    after, sums = make_chunk(gan, engine, feed, engine.layout(state), key)(copy, zeros, loaded, 4)
     values, step = [], jax.jit(gan.step)
     for _ in range(4):
         state, metrics = step(state, feed.draw(loaded, state.step), key)

@@ -1,6 +1,6 @@
 """Data sets: sources of images, and how they reach a compiled step."""
 
-from jaxgan.data.feed import Feed, feed
+from jaxgan.data.feed import Feed, Share, feed
 from jaxgan.data.order import batch_indices
 from jaxgan.data.prepare import Row, available, prepare
 from jaxgan.data.records import Source, Synthetic, from_arrays
@@ -9,6 +9,7 @@ from jaxgan.data.sources import load
 __all__ = [
     "Feed",
     "Row",
+    "Share",
     "Source",
     "Synthetic",
     "available",

@@ -1,8 +1,10 @@
 """From a source to the batches of a compiled step.
 
 A small data set lives on the device as it is stored, and a step gathers its batch from there. A
-large one stays on disk: threads read the batches of coming steps, and a step picks its own. The
-order depends on the seed and the step alone: both ways give the same bits, from any step on.
+large one stays on disk: threads read the batches of coming steps, and a step picks its own. So does
+one that several processes share: each reads its own rows of every batch. The order depends on the
+seed and the step alone: all ways give the same bits, from any step on, whatever the number of
+processes and devices.
 """
 
 import os
@@ -16,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgan import axis
 from jaxgan.data.order import batch_indices
 from jaxgan.data.records import Source, Synthetic
 from jaxgan.errors import InputError
@@ -26,6 +29,19 @@ _STEPS = 64  # the most steps, and
 _BYTES = 1 << 28  # the most bytes, that are read from disk ahead of a chunk
 
 
+class Share(NamedTuple):
+    """The part of every batch that this process reads, and how the parts become one.
+
+    Attributes:
+      rows: i[k], their positions in the batch.
+      put: (host array, dimension) -> device array. The dimension holds k rows, and all rows of the batch once the
+        processes have put theirs; None puts the whole array on every device.
+    """
+
+    rows: np.ndarray
+    put: Callable[[np.ndarray, int | None], Array]
+
+
 class Feed(NamedTuple):
     """How a compiled chunk of steps gets its data.
 
@@ -34,25 +50,40 @@ class Feed(NamedTuple):
       classes: the number of classes, None without labels.
       limit: the most steps that one load covers; None: any number.
       load: on the host, first step -> what the chunk from that step on reads, device arrays.
-      draw: inside ``jit``, (loaded, step i32[]) -> the batch of that step: "image" f32[B, H, W, C]
-        in [-1, 1], "label" i32[B].
+      split: which dimension of those arrays holds the rows of a batch, a prefix of what ``load``
+        gives; None where every device holds all.
+      draw: inside ``jit``, (loaded, step i32[], seed) -> the batch of that step: "image"
+        f32[B, H, W, C] in [-1, 1], "label" i32[B]. The seed, u32[], may be traced; by default it is the feed's.
+      peek: on the host, n -> the first n examples of the first batch.
     """
 
     shape: tuple[int, ...]
     classes: int | None
     limit: int | None
     load: Callable[[int], PyTree]
-    draw: Callable[[PyTree, Array], Batch]
+    split: PyTree
+    draw: Callable[..., Batch]
+    peek: Callable[[int], Batch]
 
 
-def feed(source: Source | Synthetic, batch: int, seed: int, *, memory_limit: int = 2 << 30) -> Feed:
+def feed(
+    source: Source | Synthetic,
+    batch: int,
+    seed: int,
+    *,
+    memory_limit: int = 2 << 30,
+    share: Share | None = None,
+    axis_name: str | None = None,
+) -> Feed:
     """Feeds a train step.
 
     Args:
       source: where the examples come from.
-      batch: examples that one step consumes.
+      batch: examples that one step consumes, on all devices together.
       seed: u32, names the order of the examples, or the noise of synthetic ones.
       memory_limit: in bytes; a source up to this size is read at once and kept on the device.
+      share: what this process reads and where it goes, by default everything, to one device.
+      axis_name: the axis of ``pmap`` or ``shard_map``: ``draw`` gives each replica its own rows.
 
     Returns:
       The feed.
@@ -70,35 +101,41 @@ def feed(source: Source | Synthetic, batch: int, seed: int, *, memory_limit: int
     if not 0 <= seed < 2**32:
         raise InputError(f"The seed of the data is {seed}. Allowed: 0 to {2**32 - 1}.")
     if isinstance(source, Synthetic):
-        return _synthetic(source, batch, seed)
+        return _synthetic(source, batch, seed, axis_name)
     if source.size < batch:
         raise InputError(
             f"{source.name} has {source.size} images, fewer than one step consumes, {batch}. "
             f"Set a batch of at most {source.size}; the images of all turns of a step count."
         )
+    share = share or Share(np.arange(batch), lambda x, dimension: jnp.asarray(x))
     record = source.read(np.arange(1))
     record_bytes = sum(leaf.nbytes for leaf in record.values())
-    if source.size * record_bytes <= memory_limit:
-        return _in_memory(source, batch, seed)
-    return _on_disk(source, batch, seed, max(1, min(_STEPS, _BYTES // (batch * record_bytes))))
+    if source.size * record_bytes <= memory_limit and len(share.rows) == batch:
+        return _in_memory(source, batch, seed, share, axis_name)
+    return _streamed(source, batch, seed, share, max(1, min(_STEPS, _BYTES // (batch * record_bytes))))
 
 
-def _synthetic(source: Synthetic, batch: int, seed: int) -> Feed:
-    def draw(loaded, step):
+def _synthetic(source: Synthetic, batch: int, seed: int, axis_name: str | None) -> Feed:
+    def draw(loaded, step, seed=seed):
         del loaded
-        return source.draw(jax.random.fold_in(jax.random.key(seed), step), batch)
+        return axis.rows(source.draw(jax.random.fold_in(jax.random.key(seed), step), batch), axis_name)
 
-    return Feed(source.shape, source.classes, None, lambda step: {}, draw)
+    def peek(n):
+        first = source.draw(jax.random.fold_in(jax.random.key(seed), 0), batch)
+        return {key: leaf[:n] for key, leaf in first.items()}
+
+    return Feed(source.shape, source.classes, None, lambda step: {}, None, draw, peek)
 
 
-def _in_memory(source: Source, batch: int, seed: int) -> Feed:
-    records = jax.tree.map(jnp.asarray, _read_all(source))
+def _in_memory(source: Source, batch: int, seed: int, share: Share, axis_name: str | None) -> Feed:
+    records = jax.tree.map(lambda x: share.put(x, None), _read_all(source))
 
-    def draw(loaded, step):
-        indices = batch_indices(seed, step, batch, source.size)
+    def draw(loaded, step, seed=seed):
+        # The rows are taken before the gather: a replica reads its own examples alone.
+        indices = axis.rows(batch_indices(seed, step, batch, source.size), axis_name)
         return _scale({key: leaf.at[indices].get(mode="clip") for key, leaf in loaded.items()})
 
-    return Feed(source.shape, source.classes, None, lambda step: records, draw)
+    return Feed(source.shape, source.classes, None, lambda step: records, None, draw, _peek(source, batch, seed))
 
 
 def _read_all(source: Source) -> dict[str, np.ndarray]:
@@ -115,7 +152,7 @@ def _read_all(source: Source) -> dict[str, np.ndarray]:
     return records
 
 
-def _on_disk(source: Source, batch: int, seed: int, limit: int) -> Feed:
+def _streamed(source: Source, batch: int, seed: int, share: Share, limit: int) -> Feed:
     window: deque[dict[str, np.ndarray]] = deque()  # the batches from step `start` on
     start, batches = -1, iter(())  # no step yet
 
@@ -123,27 +160,43 @@ def _on_disk(source: Source, batch: int, seed: int, limit: int) -> Feed:
         nonlocal start, batches
         if not start <= step <= start + len(window):
             window.clear()
-            start, batches = step, _read_from(source, batch, seed, step, limit)
+            start, batches = step, _read_from(source, batch, seed, share.rows, step, limit)
         while start < step:
             window.popleft()
             start += 1
         while len(window) < limit:
             window.append(next(batches))
-        stacked = {key: jnp.asarray(np.stack([each[key] for each in window])) for key in window[0]}
-        return {"first": jnp.int32(step), "records": stacked}
+        stacked = {key: share.put(np.stack([each[key] for each in window]), 1) for key in window[0]}
+        return {"first": share.put(np.asarray(step, np.int32), None), "records": stacked}
 
-    def draw(loaded, step):
+    def draw(loaded, step, seed=None):
+        if seed is not None:
+            raise InputError(
+                f"{source.name} is streamed, in the order of one seed; several seeds at once need it in memory. "
+                "Raise --memory-limit if the device holds it."
+            )
         i = step - loaded["first"]
         return _scale({key: leaf[i] for key, leaf in loaded["records"].items()})
 
-    return Feed(source.shape, source.classes, limit, load, draw)
+    split = {"first": None, "records": 1}
+    return Feed(source.shape, source.classes, limit, load, split, draw, _peek(source, batch, seed))
 
 
-def _read_from(source: Source, batch: int, seed: int, step: int, ahead: int) -> Iterator[dict[str, np.ndarray]]:
-    """The batches of a step and those after it, read by threads ahead of time."""
+def _peek(source: Source, batch: int, seed: int) -> Callable[[int], Batch]:
+    def peek(n):
+        first = source.read(np.asarray(batch_indices(seed, 0, batch, source.size))[:n])
+        return _scale(jax.tree.map(jnp.asarray, first))
+
+    return peek
+
+
+def _read_from(
+    source: Source, batch: int, seed: int, rows: np.ndarray, step: int, ahead: int
+) -> Iterator[dict[str, np.ndarray]]:
+    """The rows of the batches of a step and those after it, read by threads ahead of time."""
 
     def read(step):
-        return source.read(np.asarray(batch_indices(seed, step, batch, source.size)))
+        return source.read(np.asarray(batch_indices(seed, step, batch, source.size))[rows])
 
     threads = min(ahead, os.cpu_count() or 1)
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)

@@ -1,0 +1,65 @@
+"""Whole ensembles in one program: N seeds, or N values of any float hyperparameter, by ``vmap``.
+
+>>> clips = {"clip": jnp.array([0.005, 0.01, 0.02])}
+>>> gans = ensemble(lambda clip: wgan(generator, critic, clip=clip), clips)  # doctest: +SKIP
+>>> state = gans.init(jax.random.split(key, 3))  # doctest: +SKIP
+>>> state, metrics = gans.step(state, batch, jax.random.split(key, 3))  # metrics f32[3]  # doctest: +SKIP
+>>> best = member(state, 2)  # a state of one GAN  # doctest: +SKIP
+"""
+
+from collections.abc import Callable
+
+import jax
+
+from jaxgan.errors import InputError
+from jaxgan.state import TrainState
+from jaxgan.typing import GAN, Array, Batch, Key, Metrics, PyTree
+
+# The step's number is one for all: what depends on it, as `every` does, then stays a branch that is taken or not.
+AXES = TrainState(step=None, params=0, opt_state=0, variables=0, memory=0, average=0)  # type: ignore  (axes, not arrays)
+
+
+def ensemble(build: Callable[..., GAN], values: dict[str, Array], *, own_batches: bool = False) -> GAN:
+    """N GANs as one.
+
+    Args:
+      build: ``(**hyperparameters) -> GAN``, called while tracing with scalars that stand for the values of one member.
+        They must not decide on shapes or on Python branches.
+      values: f[N] or i[N] for each hyperparameter. Members that differ in their keys alone have none: ``{}``.
+      own_batches: whether each member has a batch of its own, [N, B, ...], or all of them see one, [B, ...].
+
+    Returns:
+      A GAN whose init takes N keys, whose step takes N keys, and whose sample takes N keys and the number of samples
+      of each member. All of the state but its step, the metrics and the samples have a leading axis of members; a
+      member computes what it would alone with its key.
+
+    Raises:
+      InputError: if the hyperparameters have different numbers of values.
+    """
+    sizes = {name: len(value) for name, value in values.items()}
+    if len(set(sizes.values())) > 1:
+        raise InputError(f"Every hyperparameter of an ensemble needs one value a member; it got {sizes}.")
+
+    def init(keys: Key) -> TrainState:
+        return jax.vmap(lambda value, key: build(**value).init(key), out_axes=AXES)(values, keys)
+
+    def step(state: TrainState, batch: Batch, keys: Key) -> tuple[TrainState, Metrics]:
+        def one(value: dict[str, Array], state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, Metrics]:
+            return build(**value).step(state, batch, key)
+
+        axes = (0, AXES, 0 if own_batches else None, 0)
+        return jax.vmap(one, axes, (AXES, 0))(values, state, batch, keys)
+
+    def sample(state: TrainState, keys: Key, n: int, **conditions: PyTree) -> Array:
+        def one(value: dict[str, Array], state: TrainState, key: Key) -> Array:
+            return build(**value).sample(state, key, n, **conditions)
+
+        return jax.vmap(one, (0, AXES, 0))(values, state, keys)
+
+    return GAN(init, step, sample)
+
+
+def member(state: TrainState, i: int) -> TrainState:
+    """The state of one member of an ensemble."""
+    parts = jax.tree.map(lambda x: x[i], state.replace(step=None))
+    return parts.replace(step=state.step)

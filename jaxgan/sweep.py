@@ -1,0 +1,184 @@
+"""Many runs as one program: every combination of values with every seed."""
+
+import contextlib
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import rich.console
+import rich.table
+from jax.sharding import PartitionSpec
+
+from jaxgan import data, parallel, rundir
+from jaxgan import train as trainer
+from jaxgan.axis import DATA
+from jaxgan.config import Config, float_fields
+from jaxgan.ensemble import AXES, ensemble
+from jaxgan.errors import InputError, choose
+from jaxgan.rundir import Run
+from jaxgan.runlog import read
+from jaxgan.turns import slices
+from jaxgan.typing import GAN, Array, PyTree
+
+
+def sweep(
+    config: Config,
+    out: str | Path,
+    *,
+    seeds: int = 1,
+    values: dict[str, Sequence[float]] | None = None,
+    devices: int | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> list[Path]:
+    """Trains every combination of values with every seed, all at once, each as a run that can be sampled and resumed.
+
+    Args:
+      config: what all have in common.
+      out: directory of the runs, which are named after what they differ in: ``clip=0.01,seed=3``.
+      seeds: how many, counted from ``config.seed``. A seed is that of the parameters, the latents and the data's order.
+      values: for each float field of the configuration the values to try.
+      devices: the members are shared out over the first so many devices, or as many of them as divide the members.
+      overwrite: delete runs that are in the way.
+      quiet: print nothing.
+
+    Returns:
+      The directories of the runs.
+
+    Raises:
+      InputError: before anything is compiled, if a field is no float field, a value is not allowed, or a directory is
+        taken.
+
+    >>> sweep(PRESETS["gan-ring"].config, "runs/ring", seeds=8, values={"g_lr": (1e-4, 1e-3)})  # doctest: +SKIP
+    """
+    values = dict(values or {})
+    members = _members(config, seeds, values)
+    runs = [Path(out) / _name(member, values) for member in members]
+    for run in runs:
+        rundir.check(run, resume=False, overwrite=overwrite)
+    mesh = parallel.sharded(_divisor(len(members), parallel.sharded(devices).size)).mesh
+    source = config.load()
+    images = config.batch * slices(config.build(source.shape, source.classes).step)
+    feed = data.feed(source, images, config.seed, memory_limit=config.memory_limit << 20)
+    swept = {name: jnp.array([getattr(m, name) for m in members], jnp.float32) for name in values}
+    own = seeds > 1  # members of one seed see the same batches
+    keys = [jnp.stack(same) for same in zip(*(trainer.keys(m) for m in members), strict=True)]
+    seed = jnp.array([m.seed for m in members], jnp.uint32)
+
+    def build(values: dict[str, Array]) -> GAN:
+        return ensemble(
+            lambda **v: dataclasses.replace(config, **v).build(source.shape, source.classes), values, own_batches=own
+        )
+
+    def metrics_of(state, loaded, values, seed, key):
+        drawn = jax.vmap(lambda s: feed.draw(loaded, state.step, s))(seed) if own else feed.draw(loaded, state.step)
+        state, metrics = build(values).step(state, drawn, key)
+        return state, jax.vmap(trainer.countable)(metrics)
+
+    def chunk(state, sums, loaded, n, values, seed, key):
+        def step(_, carry):
+            state, metrics = metrics_of(carry[0], loaded, values, seed, key)
+            return state, jax.tree.map(jnp.add, carry[1], metrics)
+
+        return jax.lax.fori_loop(0, n, step, (state, sums))
+
+    # Members know nothing of each other: each device runs its share of them as a program of its own.
+    each, whole = PartitionSpec(DATA), PartitionSpec()
+    spec = jax.tree.map(lambda axis: whole if axis is None else each, AXES, is_leaf=lambda axis: axis is None)
+    init_keys, step_keys, sample_keys = keys
+    compiled = jax.jit(
+        jax.shard_map(
+            chunk,
+            mesh=mesh,
+            in_specs=(spec, each, whole, whole, each, each, each),
+            out_specs=(spec, each),
+            check_vma=False,  # nothing is exchanged, so nothing can be forgotten
+        ),
+        donate_argnums=(0, 1),
+    )
+    init = jax.jit(
+        jax.shard_map(
+            lambda values, keys: build(values).init(keys),
+            mesh=mesh,
+            in_specs=(each, each),
+            out_specs=spec,
+            check_vma=False,
+        )
+    )
+    loaded = feed.load(0)
+    state = jax.eval_shape(init, swept, init_keys)
+    shapes = jax.eval_shape(metrics_of, state, loaded, swept, seed, step_keys)[1]
+    sums = jax.device_put(
+        jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes), jax.sharding.NamedSharding(mesh, each)
+    )
+    for member, run in zip(members, runs, strict=True):
+        rundir.make(run, member, overwrite=overwrite)
+
+    def sample(state):
+        return build(swept).sample(state, jax.vmap(jax.random.clone)(sample_keys), config.samples)
+
+    shape = {"shape": list(source.shape), "classes": source.classes}
+    console = rich.console.Console(quiet=quiet)
+    console.print(f"{len(members)} members on {mesh.size} device{'s' if mesh.size > 1 else ''}")
+    with contextlib.ExitStack() as stack:
+        outs = [
+            # The first speaks for all while they train.
+            stack.enter_context(Run(run, member, {**member.settings(), **shape}, quiet=quiet or run != runs[0]))
+            for member, run in zip(members, runs, strict=True)
+        ]
+        signals = stack.enter_context(trainer.signals())
+        program = trainer.Program(
+            lambda *args: compiled(*args, swept, seed, step_keys), jax.jit(sample), feed, images * len(members)
+        )
+        _, stopped = trainer.loop(config, program, init(swept, init_keys), sums, loaded, 0, outs, _take, signals)
+    if not quiet:
+        console.print(table(runs, members, values))
+    trainer.stop(stopped)
+    return runs
+
+
+def table(runs: Sequence[Path], members: Sequence[Config], values: dict[str, Sequence[float]]) -> rich.table.Table:
+    """The last row of each run's log: mean and standard deviation over the seeds of each combination of values."""
+    groups: dict[tuple[float, ...], list[dict[str, float]]] = {}
+    for run, member in zip(runs, members, strict=True):
+        *_, last = read(run / "metrics.jsonl")
+        groups.setdefault(tuple(getattr(member, name) for name in values), []).append(last)
+    names = [n for n in next(iter(groups.values()))[0] if n not in ("step", "seconds", "images_per_second")]
+    seeds = len(members) // len(groups)
+    titles = [", ".join(f"{n} {v:g}" for n, v in zip(values, combination, strict=True)) for combination in groups]
+    result = rich.table.Table(f"{seeds} seed{'s' if seeds > 1 else ''}: mean ± deviation", *titles)
+    for name in names:
+        numbers = [np.array([float(row[name]) for row in rows]) for rows in groups.values()]
+        result.add_row(name, *(f"{x.mean():.4g} ± {x.std():.2g}" for x in numbers))
+    return result
+
+
+def _members(config: Config, seeds: int, values: dict[str, Sequence[float]]) -> list[Config]:
+    for name, numbers in values.items():
+        choose("float field", name, dict.fromkeys(float_fields(config)))
+        if not numbers or len(set(numbers)) < len(numbers):
+            raise InputError(f"{name} is to take the values {list(numbers)}; give at least one, and each once.")
+    if seeds < 1:
+        raise InputError(f"seeds is {seeds}; at least one is trained.")
+    return [
+        dataclasses.replace(config, seed=config.seed + i, **dict(zip(values, combination, strict=True)))
+        for combination in itertools.product(*values.values())
+        for i in range(seeds)
+    ]
+
+
+def _name(member: Config, values: dict[str, Sequence[float]]) -> str:
+    return ",".join([*(f"{name}={getattr(member, name):g}" for name in values), f"seed={member.seed}"])
+
+
+def _divisor(members: int, devices: int) -> int:
+    return max(n for n in range(1, devices + 1) if members % n == 0)
+
+
+def _take(tree: PyTree, i: int) -> PyTree:
+    """What belongs to one member; the step's number belongs to all."""
+    return jax.tree.map(lambda x: x[i] if x.ndim else x, tree)
