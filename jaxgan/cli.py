@@ -156,6 +156,8 @@ def sample(args: list[str]) -> None:
         out: Path = Path("samples.png"),
         seed: int = 0,
         step: int | None = None,
+        label: tuple[int, ...] = (),
+        interpolate: bool = False,
     ) -> None:
         """Draw samples from a trained GAN as one picture.
 
@@ -165,12 +167,26 @@ def sample(args: list[str]) -> None:
             out: The PNG file.
             seed: Seed of the latents.
             step: Draw from the checkpoint of this step; by default from the newest.
+            label: Classes to ask a conditional GAN for, one row each; by default all.
+            interpolate: With two labels: from one class to the other, one latent a row.
         """
-        from jaxgan import pictures
-        from jaxgan.train import draw_samples
+        import numpy as np
 
-        pictures.save(draw_samples(run, count, seed, step), out)
-        print(f"{count} samples: {out}")
+        from jaxgan import pictures, train
+
+        if interpolate:
+            if len(label) != 2:
+                raise InputError(f"--interpolate goes from one class to another; --label names {len(label)}, not 2.")
+            across = pictures.columns(count)
+            images = train.interpolate(run, *label, -(-count // across), across, seed, step)
+        elif len(label) > 1:
+            across = -(-count // len(label))
+            images = train.draw_samples(run, across * len(label), seed, step, label=np.repeat(label, across))
+        else:
+            across, one = None, np.repeat(label, count) if label else None
+            images = train.draw_samples(run, count, seed, step, label=one)
+        pictures.save(images, out, across)
+        print(f"{len(images)} samples: {out}")
 
     _cli(command, args, "sample")
 

@@ -13,10 +13,11 @@ from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jaxgan import data as datasets
-from jaxgan import nn, objectives, recipes
+from jaxgan import nn, objectives, pictures, recipes
 from jaxgan.errors import InputError, choose, closest
 from jaxgan.transforms import lazy_adam
 from jaxgan.typing import GAN
@@ -86,6 +87,11 @@ class Config:
         """
         raise NotImplementedError
 
+    def conditions(self, n: int, classes: int | None) -> dict[str, np.ndarray]:
+        """What a picture of n samples is asked to show: conditions of ``sample``, by default none."""
+        del n, classes
+        return {}
+
     def settings(self) -> dict[str, Any]:
         """The fields that the training state depends on, as JSON data."""
         return {name: value for name, value in self.as_data().items() if name not in self.free}
@@ -108,16 +114,35 @@ class GANConfig(Config):
 
     recipe: ClassVar[str] = "gan"
 
-    network: Literal["dcgan", "mlp"] = "dcgan"
-    """dcgan (images of 8 to 128 pixels) or mlp (points and small images)."""
-    width: int = 64
-    """Channels of the widest-resolution layer of a DCGAN, units of an MLP's layers."""
+    network: Literal["dcgan", "resnet", "mlp"] = "dcgan"
+    """dcgan (images of 8 to 128 pixels), resnet (32, 48, 64 or 128 pixels) or mlp (points and small images)."""
+    width: int | None = 64
+    """Channels of a DCGAN's widest-resolution layer or of a ResNet's blocks (None: the papers'), units of an MLP."""
+    d_width: int | None = None
+    """The same of the discriminator; by default the generator's."""
     depth: int = 3
     """Hidden layers of an MLP; a DCGAN's depth follows from the image size."""
     latent_dim: int = 100
     """Dimensions of the latents."""
     d_norm: bool = True
     """Batch normalisation in a DCGAN's discriminator."""
+    spectral: bool = True
+    """Spectral normalisation in a ResNet's discriminator, with features summed over the image as in SNGAN; without it
+    they are averaged as in WGAN-GP."""
+    attention: int | None = None
+    """Resolution, in pixels, at which a ResNet has self-attention."""
+    hierarchical: bool = False
+    """A ResNet's latents enter every block, not the first alone (BigGAN)."""
+    conditioning: Literal["none", "concat", "projection", "acgan"] = "none"
+    """How labels enter: joined to latents and images (CGAN), by conditional batch norm and a projection discriminator,
+    or by conditional batch norm and an auxiliary classifier (AC-GAN)."""
+    embed: int | None = None
+    """Dimensions of the labels' learned embedding where they are joined, and of the one that a ResNet's blocks share;
+    by default labels are one-hot."""
+    uniform_labels: bool = False
+    """Ask the generator for every class equally often; by default as often as the data holds it."""
+    classifier_weight: float = 1.0
+    """Of the classifier's loss in an AC-GAN's generator."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the networks' computation; parameters, losses and logits are float32."""
     objective: str = "non_saturating"
@@ -140,6 +165,8 @@ class GANConfig(Config):
     """Learning rate of the generator."""
     d_lr: float = 2e-4
     """Learning rate of the discriminator."""
+    decay_steps: int | None = None
+    """The learning rates fall linearly to 0 over so many generator updates; by default they stay."""
     b1: float = 0.5
     """Adam's decay of the mean gradient."""
     b2: float = 0.999
@@ -152,30 +179,53 @@ class GANConfig(Config):
         self._objective()
         if self.remat and self.network == "mlp":
             raise InputError("remat is of convolutional networks; an mlp keeps so little that it has none.")
-        for name in ("width", "depth", "latent_dim", "d_steps", "penalty_every"):
-            self._at_least(name, 1)
+        if self.network != "resnet" and (self.attention or self.hierarchical):
+            raise InputError("attention and hierarchical are of ResNets; set --network resnet, or leave them out.")
+        if self.width is None and self.network != "resnet":
+            raise InputError(f"width is None; a network {self.network!r} needs a number.")
+        for name in ("width", "d_width", "depth", "latent_dim", "d_steps", "penalty_every", "embed", "decay_steps"):
+            if getattr(self, name) is not None:
+                self._at_least(name, 1)
         for name in ("g_lr", "d_lr"):
             self._at_least(name, 0, above=True)
-        self._at_least("half_life", 0)
+        for name in ("half_life", "classifier_weight"):
+            self._at_least(name, 0)
 
     def build(self, shape: tuple[int, ...], classes: int | None, axis_name: str | None = None) -> GAN:
-        del classes
-        generator, discriminator = self._networks(shape, axis_name)
+        conditional = self.conditioning != "none"
+        if conditional and classes is None:
+            raise InputError(
+                f"conditioning is {self.conditioning!r}, but the data {self.data!r} has no labels. Take a labelled "
+                "data set, or set --conditioning none."
+            )
+        if self.uniform_labels and not conditional:
+            raise InputError("uniform_labels is of conditional GANs. Set --conditioning as well, or leave it out.")
+        generator, discriminator = self._networks(shape, classes if conditional else None, axis_name)
+        d_updates = self.d_steps * (1 + 1 / self.penalty_every if self.penalty_every > 1 else 1)
         return recipes.gan(
             generator,
             discriminator,
             latent_dim=self.latent_dim,
             objective=self._objective(axis_name),
             g_tx=self._optimizer(self.g_lr),
-            d_tx=self._optimizer(self.d_lr, self.penalty_every),
+            d_tx=self._optimizer(self.d_lr, self.penalty_every, d_updates),
             d_steps=self.d_steps,
             simultaneous=self.simultaneous,
             warmup=recipes.Warmup() if self.warmup else None,
             penalty_every=self.penalty_every,
             half_life=self.half_life,
             microbatches=self.microbatches,
+            conditions=("label",) if conditional else (),
+            fake_conditions=recipes.uniform_labels(classes, axis_name) if classes and self.uniform_labels else None,
+            classifier_weight_g=self.classifier_weight,
+            classes=classes if conditional else None,
             axis_name=axis_name,
         )
+
+    def conditions(self, n: int, classes: int | None) -> dict[str, np.ndarray]:
+        if self.conditioning == "none" or classes is None:
+            return {}
+        return {"label": np.arange(n) // pictures.columns(n) % classes}
 
     def _objective(self, axis_name: str | None = None) -> objectives.Objective:
         allowed = inspect.signature(choose("objective", self.objective, objectives.OBJECTIVES)).parameters
@@ -197,27 +247,56 @@ class GANConfig(Config):
             options[weights[0]] = self.penalty
         return objectives.objective(self.objective, **options)
 
-    def _optimizer(self, learning_rate: float, interval: int = 1) -> optax.GradientTransformation:
+    def _optimizer(self, learning_rate: float, interval: int = 1, updates: float = 1) -> optax.GradientTransformation:
+        rate = learning_rate
+        if self.decay_steps is not None:
+            rate = optax.linear_schedule(learning_rate, 0.0, round(self.decay_steps * updates))
         if self.optimizer == "rmsprop":
-            return recipes.rmsprop(learning_rate)
+            return recipes.rmsprop(rate)
         if interval > 1:
-            return lazy_adam(learning_rate, self.b1, self.b2, interval=interval)
-        return optax.adam(learning_rate, self.b1, self.b2)
+            return lazy_adam(rate, self.b1, self.b2, interval=interval)
+        return optax.adam(rate, self.b1, self.b2)
 
-    def _networks(self, shape: tuple[int, ...], axis_name: str | None):
+    def _networks(self, shape: tuple[int, ...], classes: int | None, axis_name: str | None):
         dtype = jnp.dtype(self.dtype)
-        if self.network == "dcgan":
+        concat = classes if self.conditioning == "concat" else None  # each way in has its own number of classes
+        projection = classes if self.conditioning == "projection" else None
+        classifier = classes if self.conditioning == "acgan" else None
+        inside = projection or classifier
+        d_width = self.d_width or self.width
+        if self.network == "mlp":
+            assert self.width and d_width
+            output = jnp.tanh if len(shape) == 3 else None
+            generator = nn.MLPGenerator(shape, self.width, self.depth, output, dtype)
+            discriminator = nn.MLPDiscriminator(d_width, self.depth, dtype, projection, classifier)
+            concat, inside = classes, None  # without batch norm the labels can only join the latents
+        elif self.network == "dcgan":
             nn.doublings(shape)  # says what sizes there are before anything is compiled
-            height, width, channels = shape
-            return (
-                nn.DCGANGenerator((height, width, channels), self.width, dtype, axis_name, self.remat),
-                nn.DCGANDiscriminator(self.width, self.d_norm, dtype, axis_name, self.remat),
+            assert self.width and d_width
+            generator = nn.DCGANGenerator(_image(shape), self.width, dtype, axis_name, self.remat, inside)
+            discriminator = nn.DCGANDiscriminator(
+                d_width, self.d_norm, dtype, axis_name, self.remat, projection, classifier
             )
-        output = jnp.tanh if len(shape) == 3 else None
-        return (
-            nn.MLPGenerator(shape, self.width, self.depth, output, dtype),
-            nn.MLPDiscriminator(self.width, self.depth, dtype),
-        )
+        else:
+            generator = nn.ResNetGenerator(
+                _image(shape), self.width, inside, self.embed if inside else None, self.hierarchical, self.attention,
+                dtype=dtype, axis_name=axis_name, remat=self.remat,
+            )  # fmt: skip
+            discriminator = nn.ResNetDiscriminator(
+                d_width, projection, classifier, self.attention, self.spectral, not self.spectral, dtype, self.remat
+            )
+        if concat:
+            generator = nn.ConcatGenerator(generator, concat, self.embed)
+        if self.conditioning == "concat":
+            discriminator = nn.ConcatDiscriminator(discriminator, concat, self.embed)
+        return generator, discriminator
+
+
+def _image(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    if len(shape) != 3:
+        raise InputError(f"The data has shape {shape}; a convolutional network makes images. Set --network mlp.")
+    height, width, channels = shape
+    return height, width, channels
 
 
 RECIPES: dict[str, type[Config]] = {c.recipe: c for c in (GANConfig,)}

@@ -1,5 +1,6 @@
 """Samples as pictures."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -8,15 +9,16 @@ from PIL import Image
 from jaxgan.typing import Array
 
 
-def save(examples: Array | np.ndarray, path: str | Path) -> None:
+def save(examples: Array | np.ndarray, path: str | Path, across: int | None = None) -> None:
     """Writes examples as one PNG: images as a grid, points in the plane as a scatter plot.
 
     Args:
       examples: f[N, H, W, 1 or 3] in [-1, 1], or f[N, 2].
       path: of the file; folders are made.
+      across: images in a row of the grid, by default about as many as rows.
     """
     examples = np.asarray(examples, np.float32)
-    picture = grid(examples) if examples.ndim == 4 else scatter(examples)
+    picture = grid(examples, across) if examples.ndim == 4 else scatter(examples)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Whoever looks at the file while it is written sees the old picture or the new one.
@@ -25,21 +27,26 @@ def save(examples: Array | np.ndarray, path: str | Path) -> None:
     partial.replace(path)
 
 
-def grid(images: np.ndarray, columns: int | None = None, gap: int = 1) -> Image.Image:
+def columns(n: int) -> int:
+    """In how many columns n images are shown: about as many as rows."""
+    return math.isqrt(max(n - 1, 0)) + 1
+
+
+def grid(images: np.ndarray, across: int | None = None, gap: int = 1) -> Image.Image:
     """Images in rows, enlarged by a whole factor if they are tiny.
 
     Args:
       images: f[N, H, W, 1 or 3] in [-1, 1].
-      columns: by default about as many as rows.
+      across: how many stand in a row, by default `columns` of N.
       gap: pixels between images, before they are enlarged.
     """
     n, h, w, c = images.shape
-    columns = columns or int(np.ceil(np.sqrt(n)))
-    rows = -(-n // columns)
+    across = across or columns(n)
+    rows = -(-n // across)
     pixels = np.clip(np.rint((images + 1) * 127.5), 0, 255).astype(np.uint8)
-    canvas = np.zeros((rows * (h + gap) + gap, columns * (w + gap) + gap, c), np.uint8)
+    canvas = np.zeros((rows * (h + gap) + gap, across * (w + gap) + gap, c), np.uint8)
     for i, image in enumerate(pixels):
-        top, left = (i // columns) * (h + gap) + gap, (i % columns) * (w + gap) + gap
+        top, left = (i // across) * (h + gap) + gap, (i % across) * (w + gap) + gap
         canvas[top : top + h, left : left + w] = image
     factor = max(1, 512 // max(canvas.shape[:2]))
     canvas = canvas.repeat(factor, axis=0).repeat(factor, axis=1)

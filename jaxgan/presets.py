@@ -1,5 +1,6 @@
 """Named configurations, each with what it reproduces, what it costs and what comes out."""
 
+import dataclasses
 from typing import NamedTuple
 
 from jaxgan.config import Config, GANConfig
@@ -20,6 +21,25 @@ class Preset(NamedTuple):
     cost: str
     outcome: str
 
+
+# The papers' settings for CIFAR-10: five critic updates, learning rates that fall to 0.
+_SNGAN = GANConfig(
+    data="cifar10",
+    network="resnet",
+    width=None,
+    latent_dim=128,
+    objective="hinge",
+    d_steps=5,
+    g_lr=2e-4,
+    d_lr=2e-4,
+    b1=0.0,
+    b2=0.9,
+    steps=100_000,
+    decay_steps=100_000,
+    samples=100,
+)
+_WGAN_GP = dataclasses.replace(_SNGAN, width=128, objective="wgan_gp", spectral=False)
+_SMALL: dict = {"width": 32, "d_width": 32, "batch": 32, "d_steps": 2, "steps": 2000, "decay_steps": None}
 
 PRESETS: dict[str, Preset] = {
     "digits": Preset(
@@ -67,6 +87,48 @@ PRESETS: dict[str, Preset] = {
         reproduces="Arjovsky et al. 2017: weights clipped at 0.01, RMSProp 5e-5, five critic updates",
         cost="17 minutes",
         outcome="two digits of three legible; the critic's loss falls as they get better",
+    ),
+    "cgan-mnist": Preset(
+        GANConfig(data="mnist", width=32, conditioning="concat", steps=10_000, half_life=20_000.0, samples=100),
+        reproduces="Mirza & Osindero 2014: the label joined to latents and images, in a narrow DCGAN",
+        cost="not measured yet",
+        outcome="not measured yet",
+    ),
+    "sngan-cifar10": Preset(
+        _SNGAN,
+        reproduces="Miyato et al. 2018: ResNets of the paper's size, spectral normalisation, hinge loss",
+        cost="a GPU",
+        outcome="not run yet",
+    ),
+    "sngan-projection-cifar10": Preset(
+        dataclasses.replace(_SNGAN, conditioning="projection"),
+        reproduces="Miyato & Koyama 2018: conditional batch norm and a projection discriminator on top",
+        cost="a GPU",
+        outcome="not run yet",
+    ),
+    "wgan-gp-cifar10": Preset(
+        _WGAN_GP,
+        reproduces="Gulrajani et al. 2017: ResNets with a gradient penalty",
+        cost="a GPU",
+        outcome="not run yet",
+    ),
+    "sngan-cifar10-small": Preset(
+        dataclasses.replace(_SNGAN, **_SMALL),
+        reproduces="sngan-cifar10 at an eighth of its width",
+        cost="not measured yet",
+        outcome="not run yet",
+    ),
+    "sngan-projection-cifar10-small": Preset(
+        dataclasses.replace(_SNGAN, conditioning="projection", **_SMALL),
+        reproduces="sngan-projection-cifar10 at an eighth of its width",
+        cost="not measured yet",
+        outcome="not measured yet",
+    ),
+    "wgan-gp-cifar10-small": Preset(
+        dataclasses.replace(_WGAN_GP, **_SMALL),
+        reproduces="wgan-gp-cifar10 at a quarter of its width",
+        cost="not measured yet",
+        outcome="not run yet",
     ),
     "dcgan-64": Preset(
         GANConfig(data="lsun/bedroom", image_size=64, width=128, batch=128, steps=100_000),

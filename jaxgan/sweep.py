@@ -118,8 +118,10 @@ def sweep(
     for member, run in zip(members, runs, strict=True):
         rundir.make(run, member, overwrite=overwrite)
 
+    asked = config.conditions(config.samples, source.classes)
+
     def sample(state):
-        return build(swept).sample(state, jax.vmap(jax.random.clone)(sample_keys), config.samples)
+        return build(swept).sample(state, jax.vmap(jax.random.clone)(sample_keys), config.samples, **asked)
 
     shape = {"shape": list(source.shape), "classes": source.classes}
     console = rich.console.Console(quiet=quiet)

@@ -16,6 +16,7 @@ from jaxgan import data, parallel, processes, rundir
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.config import Config
 from jaxgan.errors import InputError
+from jaxgan.nn import check_labels
 from jaxgan.parallel import WHOLE, Engine
 from jaxgan.rundir import Run
 from jaxgan.runlog import check_tensorboard
@@ -97,16 +98,15 @@ def train(
     rundir.make(run, config, overwrite=overwrite)
 
     # Every picture shows the same latents: the key is used again on purpose.
+    asked = config.conditions(config.samples, source.classes)
     sample = jax.jit(
-        lambda state: gan.sample(state, jax.random.clone(sample_key), config.samples),
+        lambda state: gan.sample(state, jax.random.clone(sample_key), config.samples, **asked),
         out_shardings=engine.shardings(WHOLE),
     )
     with Run(run, config, settings, start, tensorboard, quiet) as out, signals() as caught:
         program = Program(chunk.compile(), sample, feed, images)
         if not resume:
             state = engine.init(gan)(init_key)
-            out.picture("real", feed.peek(config.samples)["image"])
-            out.picture(f"{0:06d}", sample(state))
         state, stopped = loop(config, program, state, sums, loaded, start, [out], lambda tree, _: tree, caught)
     stop(stopped)
     return state
@@ -168,6 +168,11 @@ def loop(
         drawn = sample(state)
         for i, run in enumerate(runs):
             run.picture(f"{step:06d}", member(drawn, i))
+
+    if start == 0:
+        for run in runs:
+            run.picture("real", feed.peek(config.samples)["image"])
+        pictures(0)
 
     while step < config.steps and not stopped:
         if feed.limit and step == reach:
@@ -281,7 +286,9 @@ def stop(number: int) -> None:
         raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
 
 
-def draw_samples(run: str | Path, count: int, seed: int = 0, step: int | None = None) -> Array:
+def draw_samples(
+    run: str | Path, count: int, seed: int = 0, step: int | None = None, *, label: Array | np.ndarray | None = None
+) -> Array:
     """Samples of a trained GAN, drawn with the averaged parameters.
 
     Args:
@@ -289,19 +296,65 @@ def draw_samples(run: str | Path, count: int, seed: int = 0, step: int | None = 
       count: how many.
       seed: of the latents.
       step: of the checkpoint, by default the newest.
+      label: what a conditional GAN is asked for: classes, i32[count], or weights that mix them, f32[count, classes]. By
+        default what the run's pictures show: the classes in turn, row by row.
 
     Returns:
       f32[count, H, W, C] in [-1, 1], or f32[count, 2] for points.
 
     Raises:
-      InputError: if there is no run, or no such checkpoint.
+      InputError: if there is no run, or no such checkpoint, or the run knows no such labels.
     """
+    gan, state, config, classes = _trained(run, step)
     if count < 1:
         raise InputError(f"count is {count}; at least one sample can be drawn.")
+    asked = config.conditions(count, classes)
+    if label is not None:
+        if "label" not in asked:
+            raise InputError(f"{run} is no conditional GAN: it cannot be asked for a label. Leave the label out.")
+        asked = {"label": np.asarray(label)}
+        check_labels(asked["label"], classes)
+    sample = jax.jit(lambda state, key, asked: gan.sample(state, key, count, **asked))
+    return sample(state, jax.random.key(seed), asked)
+
+
+def interpolate(
+    run: str | Path, start: int, end: int, rows: int, columns: int, seed: int = 0, step: int | None = None
+) -> Array:
+    """From one class to another: every row has one latent, and its label moves from ``start`` to ``end``.
+
+    Args:
+      run: directory of the run, of a conditional GAN.
+      start: class of the first column.
+      end: class of the last.
+      rows: how many latents.
+      columns: how many steps from class to class, at least 2.
+      seed: of the latents.
+      step: of the checkpoint, by default the newest.
+
+    Returns:
+      f32[rows * columns, H, W, C] in [-1, 1], row by row.
+
+    Raises:
+      InputError: as `draw_samples`; for fewer than 2 columns.
+    """
+    if columns < 2:
+        raise InputError(f"An interpolation has at least 2 columns; it got {columns}.")
+    *_, classes = _trained(run, step)
+    check_labels(np.array([start, end]), classes)
+    ends = np.eye(classes or 0, dtype=np.float32)[[start, end]]
+    # The same seed draws the same latents for every column.
+    shares = np.linspace(0, 1, columns, dtype=np.float32)
+    labels = [np.repeat(((1 - share) * ends[0] + share * ends[1])[None], rows, axis=0) for share in shares]
+    drawn = jnp.stack([draw_samples(run, rows, seed, step, label=label) for label in labels], axis=1)
+    return drawn.reshape(rows * columns, *drawn.shape[2:])
+
+
+def _trained(run: str | Path, step: int | None) -> tuple[GAN, TrainState, Config, int | None]:
     config = rundir.open_run(run)
     with Checkpoints(Path(run) / "checkpoints") as checkpoints:
         settings = checkpoints.settings(step)
         gan = config.build(tuple(settings["shape"]), settings["classes"])
-        like = jax.eval_shape(gan.init, jax.random.key(0))
-        state = checkpoints.restore({"state": like}, step=step)["state"]
-    return jax.jit(gan.sample, static_argnums=2)(state, jax.random.key(seed), count)
+        like, engine = jax.eval_shape(gan.init, jax.random.key(0)), parallel.jit()
+        state = checkpoints.restore({"state": engine.shaped(like, engine.layout(like))}, step=step)["state"]
+    return gan, state, config, settings["classes"]

@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jaxgan.errors import InputError
+from jaxgan.nn.conditional import batch_norm, discriminator_head, encode
 from jaxgan.nn.conv import Conv, ConvTranspose
 from jaxgan.typing import Array
 
@@ -51,6 +52,7 @@ class DCGANGenerator(nn.Module):
       dtype: of the computation; parameters and batch statistics are float32.
       axis_name: the axis of ``pmap`` or ``shard_map`` over which batch statistics are shared.
       remat: compute each layer anew in the backward pass instead of keeping what it needs: less memory, more time.
+      classes: of labels, which batch normalisation then depends on (`ConditionalBatchNorm`); None: unconditional.
 
     >>> generator = DCGANGenerator((28, 28, 1), width=32)
     """
@@ -60,23 +62,25 @@ class DCGANGenerator(nn.Module):
     dtype: Any = jnp.float32
     axis_name: str | None = None
     remat: bool = False
+    classes: int | None = None
 
     @nn.compact
-    def __call__(self, z: Array, *, train: bool) -> Array:
-        """f[B, latent] -> f32[B, H, W, C] in [-1, 1]; ``train`` takes batch statistics from this batch."""
+    def __call__(self, z: Array, *, train: bool, label: Array | None = None) -> Array:
+        """f[B, latent], i32[B] -> f32[B, H, W, C] in [-1, 1]; ``train`` takes batch statistics from this batch."""
+        y = encode(label, self.classes)
         k = doublings(self.shape)
         h, w, channels = self.shape[0] >> k, self.shape[1] >> k, self.shape[2]
         features = self.width << (k - 1)
         x = nn.Dense(h * w * features, use_bias=False, dtype=self.dtype, kernel_init=_INIT)(z)
         x = x.reshape(-1, h, w, features)
 
-        def layer(self: DCGANGenerator, x: Array, features: int) -> Array:
-            x = nn.relu(_batch_norm(self, train)(x))
+        def layer(self: DCGANGenerator, x: Array, y: Array | None, features: int) -> Array:
+            x = nn.relu(_batch_norm(self, x, y, train))
             return ConvTranspose(features, self.dtype, _INIT)(x)
 
-        layer = nn.remat(layer, static_argnums=2) if self.remat else layer
+        layer = nn.remat(layer, static_argnums=3) if self.remat else layer
         for i in reversed(range(k)):
-            x = layer(self, x, self.width << (i - 1) if i else channels)
+            x = layer(self, x, y, self.width << (i - 1) if i else channels)
         bias = self.param("bias", nn.initializers.zeros, (channels,))
         return jnp.tanh(x.astype(jnp.float32) + bias)
 
@@ -91,6 +95,9 @@ class DCGANDiscriminator(nn.Module):
       dtype: of the computation; parameters, batch statistics and logits are float32.
       axis_name: the axis of ``pmap`` or ``shard_map`` over which batch statistics are shared.
       remat: as in `DCGANGenerator`.
+      classes: of labels, whose learned vectors are multiplied with the features (a projection discriminator, Miyato &
+        Koyama 2018); None: without.
+      classifier: AC-GAN's classes: the logits of an auxiliary classifier are a second output, f32[B, classifier].
     """
 
     width: int = 64
@@ -98,29 +105,27 @@ class DCGANDiscriminator(nn.Module):
     dtype: Any = jnp.float32
     axis_name: str | None = None
     remat: bool = False
+    classes: int | None = None
+    classifier: int | None = None
 
     @nn.compact
-    def __call__(self, x: Array, *, train: bool) -> Array:
-        """f[B, H, W, C] -> f32[B] logits."""
+    def __call__(self, x: Array, *, train: bool, label: Array | None = None) -> Array | tuple[Array, Array]:
+        """f[B, H, W, C], i32[B] -> f32[B] logits."""
 
         def layer(self: DCGANDiscriminator, x: Array, i: int) -> Array:
             norm = self.norm and i > 0
             x = Conv(self.width << i, 4, 2, 1, use_bias=not norm, dtype=self.dtype, kernel_init=_INIT)(x)
-            x = _batch_norm(self, train)(x) if norm else x
+            x = _batch_norm(self, x, None, train) if norm else x
             return nn.leaky_relu(x, 0.2)
 
         layer = nn.remat(layer, static_argnums=2) if self.remat else layer
         for i in range(doublings(x.shape[1:])):
             x = layer(self, x, i)
         x = x.reshape(x.shape[0], -1).astype(jnp.float32)
-        return nn.Dense(1, kernel_init=_INIT)(x)[:, 0]
+        return discriminator_head(x, label, classes=self.classes, classifier=self.classifier, kernel_init=_INIT)
 
 
-def _batch_norm(module: DCGANGenerator | DCGANDiscriminator, train: bool) -> nn.BatchNorm:
-    return nn.BatchNorm(
-        use_running_average=not train,
-        momentum=0.9,
-        dtype=module.dtype,
-        scale_init=lambda *args: 1 + _INIT(*args),
-        axis_name=module.axis_name,
+def _batch_norm(module: DCGANGenerator | DCGANDiscriminator, x: Array, y: Array | None, train: bool) -> Array:
+    return batch_norm(
+        x, y, train=train, dtype=module.dtype, axis_name=module.axis_name, scale_init=lambda *args: 1 + _INIT(*args)
     )

@@ -6,6 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from jaxgan.nn.conditional import discriminator_head
 from jaxgan.typing import Array
 
 
@@ -49,20 +50,25 @@ class MLPDiscriminator(nn.Module):
       width: units of each hidden layer.
       depth: hidden layers, with leaky ReLU of slope 0.2.
       dtype: of the computation; parameters and logits are float32.
+      classes: of labels, whose learned vectors are multiplied with the features (a projection discriminator, Miyato &
+        Koyama 2018); None: without.
+      classifier: AC-GAN's classes: the logits of an auxiliary classifier are a second output, f32[B, classifier].
     """
 
     width: int = 256
     depth: int = 3
     dtype: Any = jnp.float32
+    classes: int | None = None
+    classifier: int | None = None
 
     @nn.compact
-    def __call__(self, x: Array, *, train: bool) -> Array:
-        """f[B, ...] -> f32[B] logits."""
+    def __call__(self, x: Array, *, train: bool, label: Array | None = None) -> Array | tuple[Array, Array]:
+        """f[B, ...], i32[B] -> f32[B] logits."""
         del train
         x = x.reshape(x.shape[0], -1)
         for _ in range(self.depth):
             x = nn.leaky_relu(_dense(self, self.width)(x), 0.2)
-        return nn.Dense(1)(x.astype(jnp.float32))[:, 0]
+        return discriminator_head(x.astype(jnp.float32), label, classes=self.classes, classifier=self.classifier)
 
 
 def _dense(module: MLPGenerator | MLPDiscriminator, features: int) -> nn.Dense:

@@ -21,7 +21,7 @@ class SpectralNorm(nn.Module):
     """Divides the kernels of a layer by their spectral norms.
 
     The vectors live in the collection ``"spectral"``. They move by one power iteration in a call
-    that says ``update_stats=True``, for which the collection must be mutable: once an update,
+    for which that collection is mutable, so whoever applies the network decides: once an update,
     whatever the number of passes. Every other call is a function of parameters and vectors alone.
 
     Attributes:
@@ -29,15 +29,17 @@ class SpectralNorm(nn.Module):
         variables. Leaves with less than two axes, such as biases, stay as they are.
       iterations: power iterations in an updating call.
 
-    >>> x = SpectralNorm(nn.Dense(128))(x, update_stats=train)
+    >>> x = SpectralNorm(nn.Dense(128))(x)
     """
 
     layer: nn.Module
     iterations: int = 1
 
     @nn.compact
-    def __call__(self, *args: Any, update_stats: bool, **kwargs: Any) -> Any:
-        """The layer's output with normalised kernels."""
+    def __call__(self, *args: Any, update_stats: bool | None = None, **kwargs: Any) -> Any:
+        """The layer's output with normalised kernels; ``update_stats`` overrides whether the vectors move."""
+        if update_stats is None:
+            update_stats = self.is_mutable_collection("spectral")
         if self.is_initializing():
             self.layer(*args, **kwargs)  # makes the parameters
 
@@ -58,8 +60,8 @@ class SpectralNorm(nn.Module):
     def _first_vector(self, kernel: Array) -> Array:
         start = jax.random.normal(self.make_rng("params"), kernel.shape[-1:])
         # One iteration from a random start would give too small a norm, hence too large a first
-        # kernel.
-        return singular_vector(kernel, start, 10)
+        # kernel. A loop compiles ten times faster than its unrolled body.
+        return jax.lax.fori_loop(0, 10, lambda _, v: singular_vector(kernel, v, 1), start)
 
 
 def singular_vector(kernel: Array, start: Array, iterations: int) -> Array:
@@ -84,11 +86,13 @@ def singular_vector(kernel: Array, start: Array, iterations: int) -> Array:
 
 
 def spectral_norm(kernel: Array, vector: Array) -> Array:
-    """``|W v|``: the largest singular value if v is the first right singular vector, else less.
+    """``|W v| / |v|``: the largest singular value if v is the first right singular vector, else less.
 
-    Its gradient with respect to the kernel is ``u v^T`` with ``u = W v / |W v|``.
+    Its gradient with respect to the kernel is ``u v^T`` with ``u = W v / |W v|``, for a v of norm 1.
+    Averaged vectors, which are shorter, will do: their direction alone counts.
     """
-    return optax.safe_norm(_matmul(kernel.reshape(-1, kernel.shape[-1]), vector), TINY)
+    image = _matmul(kernel.reshape(-1, kernel.shape[-1]), vector)
+    return optax.safe_norm(image, TINY) / optax.safe_norm(vector, TINY)
 
 
 def _matmul(a: Array, b: Array) -> Array:

@@ -3,4 +3,5 @@
 from jaxgan.recipes.gan import Warmup as Warmup
 from jaxgan.recipes.gan import gan as gan
 from jaxgan.recipes.gan import rmsprop as rmsprop
+from jaxgan.recipes.gan import uniform_labels as uniform_labels
 from jaxgan.recipes.gan import wgan as wgan

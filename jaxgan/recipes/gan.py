@@ -1,13 +1,14 @@
-"""The original GAN, and the Wasserstein GAN: one recipe, two objectives.
+"""The original GAN, the Wasserstein GAN, conditional GANs: one recipe.
 
 Goodfellow et al. 2014, https://arxiv.org/abs/1406.2661, algorithm 1; Arjovsky, Chintala & Bottou 2017,
-https://arxiv.org/abs/1701.07875, algorithm 1.
+https://arxiv.org/abs/1701.07875, algorithm 1; Mirza & Osindero 2014, https://arxiv.org/abs/1411.1784; Odena, Olah &
+Shlens 2017, https://arxiv.org/abs/1610.09585. How a condition enters the networks is the networks' affair.
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import flax.linen as nn
 import jax
@@ -15,11 +16,15 @@ import jax.numpy as jnp
 import optax
 
 from jaxgan import axis
-from jaxgan.errors import InputError
+from jaxgan.errors import InputError, closest
+from jaxgan.nn.conditional import check_conditions
 from jaxgan.objectives import Objective, non_saturating, wasserstein
 from jaxgan.state import TrainState
 from jaxgan.turns import average, descend, every, repeat, sequence, together, train_step, when
-from jaxgan.typing import GAN, Array, Aux, Batch, Key, Metrics, Params, PyTree, Turn
+from jaxgan.typing import GAN, Array, Aux, Batch, Key, Mean, Metrics, Params, PyTree, Turn
+
+# {"label": i32[B], ...}: what the networks get as keyword arguments.
+Conditions: TypeAlias = dict[str, Any]
 
 
 class Warmup(NamedTuple):
@@ -50,13 +55,20 @@ def gan(
     penalty_every: int = 1,
     half_life: float | Array = 10_000.0,
     microbatches: int = 1,
+    conditions: Sequence[str] | Mapping[str, jax.ShapeDtypeStruct] = (),
+    fake_conditions: Callable[[Key, Batch], Conditions] | None = None,
+    classifier_weight_d: float | Array = 1.0,
+    classifier_weight_g: float | Array = 1.0,
+    classes: int | None = None,
     axis_name: str | None = None,
 ) -> GAN:
-    """A GAN from any two networks.
+    """A GAN from any two networks, conditional or not.
 
     Args:
-      generator: a Flax module, ``(z f32[B, latent_dim], *, train: bool) -> [B, ...]``.
-      discriminator: a Flax module, ``(x [B, ...], *, train: bool) -> logits f32[B]``.
+      generator: a Flax module, ``(z f32[B, latent_dim], *, train: bool, **conditions) -> [B, ...]``.
+      discriminator: a Flax module, ``(x [B, ...], *, train: bool, **conditions) -> logits f32[B]``. One that answers
+        ``(logits, class logits f32[B, K])`` makes an AC-GAN: both players also minimise the cross-entropy of the
+        condition "label", the discriminator on real and fake images, the generator on its own.
       latent_dim: of the latents, which are standard normal.
       objective: an adversarial objective, by default `non_saturating`.
       g_tx: the generator's optax transform, by default Adam with learning rate 2e-4 and b1 0.5 (Radford et al. 2015).
@@ -70,18 +82,37 @@ def gan(
         an update of their own (lazy regularisation, Karras et al. 2020, appendix B). Pass `lazy_adam` as ``d_tx`` then.
       half_life: of the generator's averaged parameters, in images; samples are drawn with them.
       microbatches: every update takes its batch in so many slices, one after the other, to save memory (`descend`).
+      conditions: what both networks are conditioned on: names of entries of the batch that are integer labels,
+        ``("label",)``, or a dict of names and the ``jax.ShapeDtypeStruct`` of one example's,
+        ``{"text": jax.ShapeDtypeStruct((512,), jnp.float32)}``.
+      fake_conditions: ``(key, batch) -> {"label": i32[B], ...}`` draws what the generator is asked for,
+        `uniform_labels` for example. By default that is the batch's conditions, which follow the data's distribution.
+      classifier_weight_d: weight of the discriminator's cross-entropy in an AC-GAN;
+      classifier_weight_g: and of the generator's.
+      classes: also report the mean logits of each of so many labels, ``real_logit/3`` and ``fake_logit/3``.
       axis_name: the axis under ``pmap`` or ``shard_map``; the networks' batch normalisation needs it as well.
 
     Returns:
-      ``init(key)``, ``step(state, {"image": [d_steps * B, ...]}, key)`` and ``sample(state, key, n)``. A step reports
-      both losses, the mean logits, and the share of real and fake images that the sign of the logit gets right.
+      ``init(key)``, ``step(state, {"image": [d_steps * B, ...], **conditions}, key)`` and
+      ``sample(state, key, n, **conditions)``, to which labels i32[n] may also be given as weights that mix the classes,
+      f32[n, classes]. A step reports both losses, the mean logits, and the share of real and fake images that the sign
+      of the logit gets right; an AC-GAN also what share its classifier recognises. Vectors of spectral normalisation
+      move by one power iteration in a player's turn.
 
     Raises:
-      InputError: if d_steps or penalty_every is below 1, or the options exclude each other.
+      InputError: if d_steps or penalty_every is below 1, the options exclude each other, or a network does not take
+        the conditions; while tracing, if conditions are missing, unknown or of the wrong shape.
 
     >>> dcgan = gan(DCGANGenerator((28, 28, 1)), DCGANDiscriminator())
     >>> state = jax.jit(dcgan.init)(jax.random.key(0))  # doctest: +SKIP
     >>> state, metrics = jax.jit(dcgan.step, donate_argnums=0)(state, {"image": images}, key)  # doctest: +SKIP
+
+    >>> digits = gan(
+    ...     DCGANGenerator((28, 28, 1), classes=10),
+    ...     DCGANDiscriminator(classes=10),
+    ...     conditions=("label",),
+    ... )  # doctest: +SKIP
+    >>> threes = digits.sample(state, key, 8, label=jnp.full(8, 3))  # doctest: +SKIP
     """
     if simultaneous and (d_steps != 1 or warmup is not None):
         raise InputError(
@@ -95,13 +126,22 @@ def gan(
     d_tx = optax.adam(2e-4, b1=0.5) if d_tx is None else d_tx
     d_tx = optax.chain(d_tx, objective.constraint)
 
+    specs = _specs(conditions)
+    for network in (generator, discriminator):
+        check_conditions(network, specs)
+    if fake_conditions is not None and not specs:
+        raise InputError("fake_conditions is given, but no conditions. Name them, for example conditions=('label',).")
+    if classes is not None and "label" not in specs:
+        raise InputError(f"classes={classes} asks for metrics by label, but 'label' is none of the conditions.")
     lazy = penalty_every > 1 and bool(objective.penalties)
 
     def init(key: Key) -> TrainState:
         g_key, d_key = jax.random.split(key)
-        g = dict(generator.init(g_key, jnp.zeros((1, latent_dim)), train=False))
-        image = jax.eval_shape(lambda: generator.apply(g, jnp.zeros((1, latent_dim)), train=False))
-        d = dict(discriminator.init(d_key, jnp.zeros(image.shape, image.dtype), train=False))
+        z = jnp.zeros((1, latent_dim))
+        blank: Conditions = {name: jnp.zeros((1, *spec.shape), spec.dtype) for name, spec in specs.items()}
+        g = dict(generator.init(g_key, z, train=False, **blank))
+        image = jax.eval_shape(lambda: generator.apply(g, z, train=False, **blank))
+        d = dict(discriminator.init(d_key, jnp.zeros(image.shape, image.dtype), train=False, **blank))
         if objective.penalties and "batch_stats" in d:
             warnings.warn(
                 "The objective penalises the discriminator's gradient at each image, but batch normalisation makes "
@@ -123,27 +163,51 @@ def gan(
             average={"generator": jax.tree.map(jnp.copy, {"params": params["generator"], **g})},
         )
 
-    def generate(params: Params, state: TrainState, key: Key, n: int) -> tuple[Array, PyTree]:
-        z = axis.draw(jax.random.normal, key, (n, latent_dim), axis_name)
-        return apply_train(generator, params, state.variables["generator"], z)
+    def draw(batch: Batch, key: Key) -> tuple[Array, Conditions, Conditions]:
+        """Latents, the conditions of the batch, and those that the generator is asked for."""
+        n = len(batch["image"])
+        given = asked = _select(batch, specs, n, "The batch")
+        if fake_conditions is not None:
+            key, condition_key = jax.random.split(key)
+            drawn = fake_conditions(condition_key, batch)
+            _check_known(drawn, specs, "fake_conditions")
+            asked = _select(given | drawn, specs, n, "What fake_conditions returns")
+        return axis.draw(jax.random.normal, key, (n, latent_dim), axis_name), given, asked
+
+    def generate(params: Params, state: TrainState, z: Array, asked: Conditions) -> tuple[Array, PyTree]:
+        return apply_train(generator, params, state.variables["generator"], z, **asked)
+
+    def judge(params: Params, variables: PyTree, x: Array, given: Conditions) -> tuple[Array, Array | None, PyTree]:
+        out, variables = apply_train(discriminator, params, variables, x, **given)
+        logits, class_logits = out if isinstance(out, tuple) else (out, None)
+        return logits, class_logits, variables
 
     def discriminator_loss(params: Params, state: TrainState, batch: Batch, key: Key) -> tuple[Array, Aux]:
         latent_key, penalty_key = jax.random.split(key)
-        real = batch["image"]
-        fake, _ = generate(state.params["generator"], state, latent_key, len(real))
+        real, (z, given, asked) = batch["image"], draw(batch, latent_key)
+        fake, _ = generate(state.params["generator"], state, z, asked)
         # Real and fake images apart, as the paper's batch statistics demand.
-        real_logits, variables = apply_train(discriminator, params, state.variables["discriminator"], real)
-        fake_logits, variables = apply_train(discriminator, params, variables, fake)
+        real_logits, real_classes, variables = judge(params, state.variables["discriminator"], real, given)
+        fake_logits, fake_classes, variables = judge(params, variables, fake, asked)
         loss = jnp.mean(objective.d_loss(real_logits, fake_logits))
         metrics = logit_metrics(real_logits, fake_logits)
+        if classes is not None:
+            metrics |= _by_class("real_logit", real_logits, given["label"], classes)
+            metrics |= _by_class("fake_logit", fake_logits, asked["label"], classes)
+        if real_classes is not None and fake_classes is not None:
+            real_loss, metrics["real_class_accuracy"] = _classify(real_classes, given)
+            fake_loss, metrics["fake_class_accuracy"] = _classify(fake_classes, asked)
+            loss += classifier_weight_d * (real_loss + fake_loss)
         if objective.penalties and not lazy:
-            metrics["penalty"] = penalise(params, variables, real, fake, penalty_key)
+            # Real and fake images that a penalty mixes have the same conditions; the compiler drops what none looks at.
+            paired = fake if fake_conditions is None else generate(state.params["generator"], state, z, given)[0]
+            metrics["penalty"] = penalise(params, variables, real, paired, given, penalty_key)
             loss += metrics["penalty"]
         return loss, Aux(metrics, {"discriminator": variables})
 
-    def penalise(params: Params, variables: PyTree, real: Array, fake: Array, key: Key) -> Array:
+    def penalise(params: Params, variables: PyTree, real: Array, fake: Array, given: Conditions, key: Key) -> Array:
         def critic(x: Array) -> Array:
-            return apply_train(discriminator, params, variables, x)[0]
+            return judge(params, variables, x, given)[0]
 
         keys = jax.random.split(key, len(objective.penalties))
         values = [p(critic, real, fake, k) for p, k in zip(objective.penalties, keys, strict=True)]
@@ -151,26 +215,41 @@ def gan(
 
     def penalty_loss(params: Params, state: TrainState, batch: Batch, key: Key) -> tuple[Array, Aux]:
         latent_key, penalty_key = jax.random.split(key)
-        fake, _ = generate(state.params["generator"], state, latent_key, len(batch["image"]))
+        z, given, _ = draw(batch, latent_key)
+        fake, _ = generate(state.params["generator"], state, z, given)
         variables = state.variables["discriminator"]
-        penalty = penalise(params, variables, batch["image"], fake, penalty_key)
+        penalty = penalise(params, variables, batch["image"], fake, given, penalty_key)
         return penalty_every * penalty, Aux({"penalty": penalty})
 
     def generator_loss(params: Params, state: TrainState, batch: Batch, key: Key) -> tuple[Array, Aux]:
         latent_key, _ = jax.random.split(key)  # as in discriminator_loss: simultaneous turns share their fakes
-        real = batch["image"]
-        fake, variables = generate(params, state, latent_key, len(real))
+        z, given, asked = draw(batch, latent_key)
+        fake, variables = generate(params, state, z, asked)
         d_params, d_variables = state.params["discriminator"], state.variables["discriminator"]
         # The compiler drops the pass over real images where g_loss does not look at it.
-        real_logits, d_variables = apply_train(discriminator, d_params, d_variables, real)
-        fake_logits, _ = apply_train(discriminator, d_params, d_variables, fake)
-        return jnp.mean(objective.g_loss(real_logits, fake_logits)), Aux({}, {"generator": variables})
+        real_logits, _, d_variables = judge(d_params, d_variables, batch["image"], given)
+        fake_logits, fake_classes, _ = judge(d_params, d_variables, fake, asked)
+        loss = jnp.mean(objective.g_loss(real_logits, fake_logits))
+        if fake_classes is not None:
+            loss += classifier_weight_g * _classify(fake_classes, asked)[0]
+        return loss, Aux({}, {"generator": variables})
 
     update = partial(descend, microbatches=microbatches, axis_name=axis_name)
-    d_turn = update("discriminator", discriminator_loss, d_tx)
+
+    def player(name: str, network: nn.Module, turn: Turn) -> Turn:
+        """A player's turn: before it one power iteration of its spectral norms, whatever passes follow."""
+
+        def moved(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, Metrics]:
+            x = jnp.zeros((1, latent_dim)) if network is generator else batch["image"][:1]
+            given = {n: c[:1] for n, c in _select(batch, specs, len(batch["image"]), "The batch").items()}
+            return turn(_iterate_power(state, name, network, x, given), batch, key)
+
+        return moved
+
+    d_turn = player("discriminator", discriminator, update("discriminator", discriminator_loss, d_tx))
     if lazy:
         d_turn = sequence(d_turn, every(penalty_every, update("discriminator", penalty_loss, d_tx, metric="lazy_loss")))
-    g_turn = update("generator", generator_loss, g_tx)
+    g_turn = player("generator", generator, update("generator", generator_loss, g_tx))
     players = (together if simultaneous else sequence)(repeat(d_steps, d_turn), g_turn)
     step = train_step(
         *_warmup_turns(warmup, d_steps, d_turn),
@@ -178,9 +257,11 @@ def gan(
         average("generator", half_life, axis_name=axis_name),
     )
 
-    def sample(state: TrainState, key: Key, n: int) -> Array:
+    def sample(state: TrainState, key: Key, n: int, **given: Any) -> Array:
+        _check_known(given, specs, "sample()")
+        asked = _select(given, specs, n, "sample()", mixtures=True)
         z = jax.random.normal(key, (n, latent_dim))
-        return cast(Array, generator.apply(state.average["generator"], z, train=False))
+        return cast(Array, generator.apply(state.average["generator"], z, train=False, **asked))
 
     return GAN(init, step, sample)
 
@@ -222,9 +303,33 @@ def rmsprop(learning_rate: float | Array | Callable) -> optax.GradientTransforma
     return optax.rmsprop(learning_rate, decay=0.99, eps=1e-8, eps_in_sqrt=False)
 
 
-def apply_train(module: nn.Module, params: Params, variables: PyTree, x: Array) -> tuple[Array, PyTree]:
-    """One pass in training mode: the output, and the untrained collections as that pass leaves them."""
-    return module.apply({"params": params, **variables}, x, train=True, mutable=list(variables))
+def uniform_labels(classes: int, axis_name: str | None = None) -> Callable[[Key, Batch], Conditions]:
+    """Asks the generator for every class equally often, whatever the data's distribution: for ``fake_conditions``.
+
+    Args:
+      classes: labels are drawn from 0 to classes - 1.
+      axis_name: the ``pmap`` or ``shard_map`` axis that the batch is split over.
+
+    >>> gan(generator, discriminator, conditions=("label",), fake_conditions=uniform_labels(10))  # doctest: +SKIP
+    """
+
+    def labels(key: Key, batch: Batch) -> Conditions:
+        sampler = partial(jax.random.randint, minval=0, maxval=classes)
+        return {"label": axis.draw(sampler, key, (len(batch["image"]),), axis_name)}
+
+    return labels
+
+
+def apply_train(
+    module: nn.Module, params: Params, variables: PyTree, x: Array, **conditions: Any
+) -> tuple[PyTree, PyTree]:
+    """One pass in training mode: the output, and the untrained collections as that pass leaves them.
+
+    Vectors of spectral normalisation stay: they move once a turn, not with every pass.
+    """
+    moving = [name for name in variables if name != "spectral"]
+    out, new = module.apply({"params": params, **variables}, x, train=True, mutable=moving, **conditions)
+    return out, {**variables, **new}
 
 
 def logit_metrics(real_logits: Array, fake_logits: Array) -> Metrics:
@@ -238,6 +343,62 @@ def logit_metrics(real_logits: Array, fake_logits: Array) -> Metrics:
         "real_accuracy": jnp.mean(real_logits > 0, dtype=jnp.float32),
         "fake_accuracy": jnp.mean(fake_logits < 0, dtype=jnp.float32),
     }
+
+
+def _iterate_power(state: TrainState, name: str, network: nn.Module, x: Array, given: Conditions) -> TrainState:
+    """Moves the player's vectors of spectral normalisation, if it has any."""
+    variables = state.variables[name]
+    if "spectral" not in variables:
+        return state
+    # They depend on the kernels alone: the compiler drops the rest of this pass.
+    _, new = network.apply({"params": state.params[name], **variables}, x, train=False, mutable="spectral", **given)
+    return state.replace(variables=state.variables | {name: {**variables, **new}})
+
+
+def _by_class(name: str, logits: Array, label: Array, classes: int) -> Metrics:
+    """The mean logit of each class, over the examples that the batch has of it."""
+    member = label[:, None] == jnp.arange(classes)
+    totals, counts = jnp.sum(logits[:, None] * member, axis=0), jnp.sum(member, axis=0, dtype=jnp.float32)
+    return {f"{name}/{k}": Mean(totals[k], counts[k]) for k in range(classes)}
+
+
+def _classify(class_logits: Array, conditions: Conditions) -> tuple[Array, Array]:
+    """The classifier's mean cross-entropy, and the share of examples that it recognises."""
+    if "label" not in conditions:
+        raise InputError("The discriminator classifies, but 'label' is none of the conditions. Add it to conditions=.")
+    label = conditions["label"]
+    loss = optax.softmax_cross_entropy_with_integer_labels(class_logits.astype(jnp.float32), label)
+    return jnp.mean(loss), jnp.mean(jnp.argmax(class_logits, axis=-1) == label, dtype=jnp.float32)
+
+
+def _specs(conditions: Sequence[str] | Mapping[str, jax.ShapeDtypeStruct]) -> dict[str, jax.ShapeDtypeStruct]:
+    if isinstance(conditions, str):
+        raise InputError(f"conditions is {conditions!r}, a single string. Write ({conditions!r},).")
+    if isinstance(conditions, Mapping):
+        return dict(conditions)
+    return {name: jax.ShapeDtypeStruct((), jnp.int32) for name in conditions}
+
+
+def _check_known(given: Mapping[str, Array], specs: Mapping[str, jax.ShapeDtypeStruct], where: str) -> None:
+    if unknown := sorted(given.keys() - specs.keys()):
+        allowed = closest(unknown[0], specs) if specs else "The model is unconditional."
+        raise InputError(f"{where} has a condition {unknown[0]!r}. {allowed}")
+
+
+def _select(
+    arrays: Mapping[str, Array], specs: Mapping[str, jax.ShapeDtypeStruct], n: int, where: str, mixtures: bool = False
+) -> Conditions:
+    """The conditions out of a batch of n; with mixtures a label may be weights of the classes."""
+    for name, spec in specs.items():
+        if name not in arrays:
+            raise InputError(
+                f"{where} has no condition {name!r}, which the networks need; it has {', '.join(arrays) or 'none'}."
+            )
+        shape = jnp.shape(arrays[name])
+        expected = shape[1:] if mixtures and not spec.shape and len(shape) == 2 else spec.shape
+        if shape != (n, *expected):
+            raise InputError(f"{where} has the condition {name!r} of shape {shape}. Expected: {(n, *expected)}.")
+    return {name: arrays[name] for name in specs}
 
 
 def _warmup_turns(warmup: Warmup | None, d_steps: int, d_turn: Turn) -> tuple[Turn, ...]:
