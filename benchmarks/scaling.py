@@ -46,6 +46,7 @@ def main(preset: str = "dcgan-mnist") -> None:
                     "flops_of_a_device": program.cost_analysis()["flops"],
                     "collectives": len(reduces),
                     "bytes": sum(reduces),
+                    "bytes_of_each": sorted(reduces, reverse=True),
                     "parameter_bytes": sum(leaf.nbytes for leaf in jax.tree.leaves(state.params)),
                 }
             )

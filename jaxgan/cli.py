@@ -197,11 +197,11 @@ def presets(args: list[str]) -> None:
     def command() -> None:
         """List the presets."""
         from rich.console import Console
-        from rich.table import Table
+        from rich.table import Column, Table
 
         from jaxgan.presets import PRESETS
 
-        table = Table("preset", "reproduces", "cost (2 cores)", "outcome")
+        table = Table(Column("preset", no_wrap=True), "reproduces", "cost (2 cores)", "outcome")
         for name, preset in PRESETS.items():
             table.add_row(name, preset.reproduces, preset.cost, preset.outcome)
         Console().print(table)

@@ -41,6 +41,8 @@ def connect(coordinator: str | None = None, processes: int | None = None, proces
         except ValueError:  # no cluster says where the others are: there are none
             pass
         except RuntimeError as error:
+            if "before any JAX" in str(error):  # JAX runs in this process already, and alone: a notebook, a test
+                return
             raise InputError(
                 f"The processes of this cluster's job did not find each other: {str(error).splitlines()[0]}. Give "
                 "--coordinator, --processes and --process-id, or --processes 1 to train in this process alone."

@@ -305,9 +305,9 @@ def draw_samples(
     Raises:
       InputError: if there is no run, or no such checkpoint, or the run knows no such labels.
     """
-    gan, state, config, classes = _trained(run, step)
     if count < 1:
         raise InputError(f"count is {count}; at least one sample can be drawn.")
+    gan, state, config, classes = _trained(run, step)
     asked = config.conditions(count, classes)
     if label is not None:
         if "label" not in asked:

@@ -148,7 +148,7 @@ def together(*turns: Turn) -> Turn:
     """All turns from the same state: simultaneous updates.
 
     Every turn gets the same key. Losses that draw their latents from it in the same way therefore see the same
-    fakes, and the compiler computes the generator's forward pass once.
+    fakes, and the compiler may share the generator's forward pass.
 
     Raises:
       InputError: while tracing, if two turns change the same part of the state.

@@ -20,3 +20,11 @@ def data_dir() -> Path:
     if not (path / "mnist").is_dir():
         pytest.skip(f"no prepared mnist in {path}: set JAXGAN_DATA to a folder of tfds data sets")
     return path
+
+
+@pytest.fixture
+def no_key_checks():
+    """The checker takes a scan over split keys for a second use of them where the keys are batched."""
+    jax.config.update("jax_debug_key_reuse", False)
+    yield
+    jax.config.update("jax_debug_key_reuse", True)

@@ -12,6 +12,7 @@ from PIL import Image
 
 from jaxgan.cli import COMMANDS, main
 from jaxgan.presets import PRESETS
+from jaxgan.train import draw_samples, interpolate
 
 TINY = {
     "--network": "mlp",
@@ -81,6 +82,62 @@ def test_a_wasserstein_run_on_real_mnist(here, data_dir, capsys):
     assert np.isclose(row["discriminator_loss"], row["fake_logit"] - row["real_logit"], atol=1e-5)
 
 
+def test_a_conditional_run_makes_what_it_is_asked_for(here, capsys):
+    """The network is too small to draw; that labels arrive shows in what changes with them."""
+    main(["train", "digits", *TINY, "--conditioning", "projection", "--samples", "100", "--batch", "64"])
+    row = json.loads((here / "runs/digits/metrics.jsonl").read_text().splitlines()[-1])
+    assert {f"fake_logit/{k}" for k in range(10)} <= row.keys()
+    args = ["sample", "runs/digits"]
+    main([*args, "--label", "3", "--count", "4", "--out", "three.png"])
+    main([*args, "--label", "3", "8", "--count", "8", "--out", "two.png"])
+    main([*args, "--label", "3", "8", "--interpolate", "--count", "9", "--out", "path.png"])
+    assert "9 samples: path.png" in capsys.readouterr().out
+    three, both = (
+        draw_samples("runs/digits", 4, label=np.full(4, 3)),
+        draw_samples("runs/digits", 4, label=[3, 8, 3, 8]),
+    )
+    assert (three[::2] == both[::2]).all() and not (three[1::2] == both[1::2]).all()
+    path = interpolate("runs/digits", 3, 8, rows=4, columns=3)
+    np.testing.assert_allclose(path[::3], three, atol=1e-6)  # a row begins with its latent's 3
+    np.testing.assert_allclose(path[2::3], draw_samples("runs/digits", 4, label=np.full(4, 8)), atol=1e-6)
+    by_class = draw_samples("runs/digits", 100)  # pictures have one row for each class
+    np.testing.assert_allclose(by_class[35], draw_samples("runs/digits", 100, label=np.full(100, 3))[35], atol=1e-6)
+    assert "holds [10]. Allowed: 0 to 9" in fails(capsys, *args, "--label", "10")
+    assert "--label names 1, not 2" in fails(capsys, *args, "--label", "1", "--interpolate")
+    main(["train", "digits", *TINY, "--run", "runs/plain"])
+    assert "is no conditional GAN" in fails(capsys, "sample", "runs/plain", "--label", "3")
+
+
+@pytest.mark.parametrize("options", [["--network", "mlp"], ["--network", "dcgan", "--width", "4"]])
+@pytest.mark.parametrize("conditioning", ["concat", "acgan"])
+def test_every_network_takes_every_conditioning(here, options, conditioning):
+    flags = [*TINY, *options, "--conditioning", conditioning, "--embed", "5", "--uniform-labels", "--steps", "2"]
+    main(["train", "digits", *flags, "--log-every", "1", "--image-size", "8"])
+    row = json.loads((here / "runs/digits/metrics.jsonl").read_text().splitlines()[-1])
+    assert np.isfinite(row["generator_loss"])
+    assert ("fake_class_accuracy" in row) == (conditioning == "acgan")
+
+
+def test_a_sweep_prints_a_table_and_keeps_runs(here, capsys, no_key_checks):
+    main(["sweep", "digits", *TINY, "--seeds", "2", "--sweep.g-lr", "1e-3", "1e-4"])
+    out = capsys.readouterr().out
+    assert "4 members" in out and "2 seeds: mean ± deviation" in out and "g_lr 0.001" in out and "±" in out
+    main(["sample", "runs/digits-sweep/g_lr=0.0001,seed=1", "--out", "grid.png"])
+    assert "exists already" in fails(
+        capsys, "sweep", "digits", *TINY, "--seeds", "2", "--sweep.g-lr", "1e-3", "1e-4", "--out", "runs/digits-sweep"
+    )
+
+
+def test_devices_and_engines(here, capsys):
+    main(["devices", "--batch", "24"])
+    out = capsys.readouterr().out
+    assert out.count("cpu") >= 8 and "│ 3 " in out
+    assert "24 or 32" in fails(capsys, "devices", "--batch", "30")
+    main(["train", "digits", *TINY, "--engine", "shard_map", "--devices", "2"])
+    main(["resume", "runs/digits", "--steps", "8", "--engine", "pmap", "--devices", "4"])
+    assert "step 8/8" in capsys.readouterr().out
+
+
 def test_a_folder_of_images(here, capsys):
     rng = np.random.default_rng(0)
     (here / "photos").mkdir()
@@ -90,6 +147,9 @@ def test_a_folder_of_images(here, capsys):
     assert json.loads((here / "runs/digits/config.json").read_text())["image_size"] == 8
     (here / "photos/broken.png").write_bytes(b"no picture")
     assert "broken.png" in fails(capsys, "train", "digits", *TINY, "--data", "photos/", "--image-size", "8")
+    (here / "photos/broken.png").unlink()
+    unlabelled = ["--data", "photos/", "--image-size", "8", "--conditioning", "concat"]
+    assert "'photos/' has no labels" in fails(capsys, "train", "digits", *TINY, *unlabelled)
     assert not (here / "runs/digits-2").exists()
 
 
@@ -127,6 +187,16 @@ def test_help_names_fields_and_units(capsys):
         (["train", "digits", "--data", "digitz"], "Did you mean 'digits'"),
         (["train", "digits", "--batch", "0"], "batch is 0"),
         (["train", "digits", "--batch", "5000"], "1797"),
+        (["train", "digits", "--batch", "30"], "An update of 30 examples does not divide over 8 devices"),
+        (["train", "digits", "--microbatches", "16"], "A microbatch of 4 examples"),
+        (["train", "digits", "--microbatches", "5"], "microbatches is 5; it must divide the batch, 64"),
+        (["train", "digits", "--engine", "shardmap"], "no engine 'shardmap'. Did you mean 'shard_map'"),
+        (["train", "digits", "--devices", "9"], "9 devices were asked for; there are 8"),
+        (["train", "gan-ring", "--remat"], "remat is of convolutional networks"),
+        (["train", "digits", "--attention", "16"], "attention and hierarchical are of ResNets"),
+        (["train", "digits", "--uniform-labels"], "uniform_labels is of conditional GANs"),
+        (["train", "digits", "--network", "resnet"], "16"),
+        (["sweep", "digits", "--sweep.g-lr", "-1"], "g_lr is -1.0"),
         (["train", "digits", "--clip", "0.1"], "clips no weights"),
         (
             ["train", "digits", "--objective", "hinge"],

@@ -328,7 +328,8 @@ def test_any_objective_with_any_conditioning(name):
             assert difference(one[player], two[player]) > 1e-4, (way, player)
 
 
-def test_ac_gan_against_its_losses_written_out():
+@pytest.mark.parametrize("classify_fakes", [True, False])
+def test_ac_gan_against_its_losses_written_out(classify_fakes):
     """Odena et al. 2017: D ascends L_S + L_C, G ascends L_C - L_S (non-saturating), L_C the class log-likelihood."""
     h, w_d, w_g = 0.1, 0.5, 2.0
     generator, discriminator = concat()[0], nn.MLPDiscriminator(8, 1, classifier=K)
@@ -340,6 +341,7 @@ def test_ac_gan_against_its_losses_written_out():
         conditions=("label",),
         classifier_weight_d=w_d,
         classifier_weight_g=w_g,
+        classify_fakes=classify_fakes,
         g_tx=optax.sgd(h),
         d_tx=optax.sgd(h),
     )
@@ -362,7 +364,7 @@ def test_ac_gan_against_its_losses_written_out():
         real, real_class, right = judged(theta_d, batch["image"])
         fake, fake_class, fake_right = judged(theta_d, fakes(theta_g, z_d))
         source = jnp.log(real) + jnp.log(1 - fake)
-        return -jnp.mean(source + w_d * (real_class + fake_class)), (right.mean(), fake_right.mean())
+        return -jnp.mean(source + w_d * (real_class + classify_fakes * fake_class)), (right.mean(), fake_right.mean())
 
     def g_loss(theta_g, theta_d):
         fake, fake_class, _ = judged(theta_d, fakes(theta_g, z_g))

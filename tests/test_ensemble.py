@@ -22,14 +22,6 @@ CLIPS = jnp.array([0.01, 0.05, 0.2])
 BATCH = {"image": jax.random.normal(jax.random.key(9), (16, 2))}
 
 
-@pytest.fixture
-def no_key_checks():
-    """The checker takes a scan over split keys for a second use of them where the keys are batched."""
-    jax.config.update("jax_debug_key_reuse", False)
-    yield
-    jax.config.update("jax_debug_key_reuse", True)
-
-
 def build(clip):
     networks = MLPGenerator((2,), 8, 1, None), MLPDiscriminator(8, 1)
     return wgan(*networks, latent_dim=2, clip=clip, d_steps=2, warmup=Warmup(4, 1, 10))

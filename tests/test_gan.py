@@ -149,6 +149,7 @@ def test_a_donated_state_is_gone_and_the_new_one_is_whole():
     assert np.isfinite(largest(new))
 
 
+@pytest.mark.slow
 def test_one_step_under_every_engine():
     """Batch norm, n_critic, warm-up and averaging: jit, sharded jit, shard_map and pmap give one answer."""
     options = {"latent_dim": LATENT, "d_steps": 2, "warmup": Warmup(4, 1, 9), "half_life": 20.0}
