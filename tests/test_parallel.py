@@ -11,8 +11,7 @@ import pytest
 
 from jaxgan import axis, parallel
 from jaxgan.errors import InputError
-from jaxgan.nn import MLPDiscriminator, MLPGenerator
-from jaxgan.nn.minibatch import MinibatchStd
+from jaxgan.nn import MinibatchStd, MLPDiscriminator, MLPGenerator
 from jaxgan.objectives import Objective, wgan_gp
 from jaxgan.parallel import WHOLE, engine, scan
 from jaxgan.recipes import gan
