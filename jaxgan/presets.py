@@ -105,10 +105,10 @@ PRESETS: dict[str, Preset] = {
         outcome="97 % are those asked for",
     ),
     "acgan-mnist": Preset(
-        dataclasses.replace(_CGAN, conditioning="acgan", classifier_weight=0.1, **_R1 | {"steps": 25_000}),
+        dataclasses.replace(_CGAN, conditioning="acgan", classifier_weight=0.1, **_R1 | {"steps": 40_000}),
         reproduces="Odena et al. 2017: an auxiliary classifier, which learns from real images alone",
-        cost="ACGAN_COST",
-        outcome="ACGAN_OUT",
+        cost="21 minutes",
+        outcome="96 % are those asked for; some twos are not",
     ),
     "sngan-cifar10": Preset(
         _SNGAN,
