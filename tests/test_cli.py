@@ -211,7 +211,8 @@ def test_help_names_fields_and_units(capsys):
         (["data", "prepare", "mnist"], "jaxgan[prepare]"),
     ],
 )
-def test_bad_input_is_one_clear_error(here, capsys, args, words):
+def test_bad_input_is_one_clear_error(here, capsys, monkeypatch, args, words):
+    monkeypatch.delenv("JAXGAN_DATA", raising=False)  # where mnist may be prepared already
     message = " ".join(fails(capsys, *args).split())
     assert words in message
     assert not (here / "runs").exists()
