@@ -137,8 +137,8 @@ PRESETS: dict[str, Preset] = {
     "sngan-projection-cifar10-small": Preset(
         dataclasses.replace(_SNGAN, conditioning="projection", **_SMALL),
         reproduces="sngan-projection-cifar10 at an eighth of its width",
-        cost="not measured yet",
-        outcome="not measured yet",
+        cost="13 minutes",
+        outcome="colours and outlines of the classes, with texture that no object has; no collapse",
     ),
     "wgan-gp-cifar10-small": Preset(
         dataclasses.replace(_WGAN_GP, **_SMALL),
