@@ -108,7 +108,10 @@ def test_a_conditional_run_makes_what_it_is_asked_for(here, capsys):
     assert "is no conditional GAN" in fails(capsys, "sample", "runs/plain", "--label", "3")
 
 
-@pytest.mark.parametrize("options", [["--network", "mlp"], ["--network", "dcgan", "--width", "4"]])
+@pytest.mark.parametrize(
+    "options",
+    [["--network", "mlp"], pytest.param(["--network", "dcgan", "--width", "4"], marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize("conditioning", ["concat", "acgan"])
 def test_every_network_takes_every_conditioning(here, options, conditioning):
     flags = [*TINY, *options, "--conditioning", conditioning, "--embed", "5", "--uniform-labels", "--steps", "2"]

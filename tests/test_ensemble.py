@@ -71,7 +71,7 @@ CONFIG = GANConfig(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("devices", [1, 8])
+@pytest.mark.parametrize("devices", [pytest.param(1, marks=pytest.mark.slow), 8])
 def test_a_sweep_keeps_each_member_as_the_run_that_it_would_have_been(no_key_checks, tmp_path, capsys, devices):
     values = {"clip": (0.02, 0.3)}
     runs = sweep(CONFIG, tmp_path / "sweep", seeds=2, values=values, devices=devices)

@@ -182,7 +182,9 @@ def test_parameters_split_over_devices_compute_the_same_and_take_a_part_of_the_m
     assert held < 0.35 * sum(leaf.nbytes for leaf in jax.tree.leaves(state))
 
 
-@pytest.mark.parametrize("name", [None, *parallel.ENGINES])
+@pytest.mark.parametrize(
+    "name", [None, "shard_map", *(pytest.param(n, marks=pytest.mark.slow) for n in ("sharded", "pmap"))]
+)
 def test_microbatches_follow_the_mean_of_their_gradients(name):
     """A loss that looks at real images alone has the gradient of the whole batch, however that is taken apart."""
     e = parallel.jit() if name is None else engine(name, 2)

@@ -161,7 +161,9 @@ def command(*args, **options):
     )
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "status"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)]
+)
 def test_a_real_interruption_saves_and_loses_nothing(tmp_path, number, status):
     run = tmp_path / "run"
     process = command("train", "digits", *FLAGS.split(), "--steps", "10000000", "--run", str(run))
