@@ -19,7 +19,7 @@ from jaxgan.presets import PRESETS
 from jaxgan.train import keys
 
 
-def main(members: int = 32, steps: int = 2000, rounds: int = 3) -> None:
+def main(members: int = 32, steps: int = 2000, rounds: int = 5) -> None:
     """Measures an ensemble of the ring GAN.
 
     Args:
@@ -53,13 +53,13 @@ def main(members: int = 32, steps: int = 2000, rounds: int = 3) -> None:
 
         return jax.lax.scan(step, state, length=steps)
 
-    init = jax.jit(gan.init)
+    init, init_all = jax.jit(gan.init), jax.jit(gans.init)
 
     def sequential():
         return [alone(init(inits[i]), seeds[i], step_keys[i])[1] for i in range(members)]
 
     def at_once():
-        return together(jax.jit(gans.init)(inits))[1].T
+        return together(init_all(inits))[1].T
 
     def seconds(function):
         began = time.perf_counter()

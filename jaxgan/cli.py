@@ -1,13 +1,43 @@
 """The command line: ``jaxgan COMMAND``. Every command imports what it needs when it runs, so that --help is quick."""
 
+import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from jaxgan.errors import InputError, choose
+
+if TYPE_CHECKING:
+    from jaxgan.parallel import Engine
+    from jaxgan.presets import Preset
+
+
+@dataclasses.dataclass(frozen=True)
+class _Where:
+    """The flags that say on which devices, and in which processes, a run trains."""
+
+    engine: str = "sharded"
+    """How the devices share the work: sharded, pmap or shard_map."""
+    devices: int | None = None
+    """Train on the first so many devices, by default on all."""
+    coordinator: str | None = None
+    """HOST:PORT of process 0, to train in several processes; each is started with the same command and its own
+    --process-id. SLURM, Kubernetes and TPU pods need none of the three."""
+    processes: int | None = None
+    """How many processes there are."""
+    process_id: int | None = None
+    """Of this process, from 0."""
+
+    def engine_here(self) -> "Engine":
+        """Joins the processes, and only then asks for devices."""
+        from jaxgan import parallel
+        from jaxgan.processes import connect
+
+        connect(self.coordinator, self.processes, self.process_id)
+        return parallel.engine(self.engine, self.devices)
 
 
 def train(args: list[str]) -> None:
@@ -19,21 +49,14 @@ def train(args: list[str]) -> None:
     PRESET is a name that `jaxgan presets` lists, by default digits. Every field of its configuration can be set;
     `jaxgan train PRESET --help` lists them.
     """
-    from jaxgan.presets import PRESETS
-
-    name = args.pop(0) if args and not args[0].startswith("-") else "digits"
-    preset = choose("preset", name, PRESETS)
+    name, preset = _preset(args)
 
     def command(
         config: Annotated[type(preset.config), tyro.conf.arg(name="")] = preset.config,  # type: ignore  (known here alone)
         run: Path | None = None,
         overwrite: bool = False,
         tensorboard: bool = False,
-        engine: str = "sharded",
-        devices: int | None = None,
-        coordinator: str | None = None,
-        processes: int | None = None,
-        process_id: int | None = None,
+        where: Annotated[_Where, tyro.conf.arg(name="")] = _Where(),
     ) -> None:
         """Train a GAN and keep everything about it in one directory.
 
@@ -42,19 +65,11 @@ def train(args: list[str]) -> None:
             run: Directory of the run. By default the first free one of runs/PRESET, runs/PRESET-2, ...
             overwrite: Delete a run that is in that directory already.
             tensorboard: Write TensorBoard logs too (needs the extra jaxgan[tensorboard]).
-            engine: How the devices share the work: sharded, pmap or shard_map.
-            devices: Train on the first so many devices, by default on all.
-            coordinator: HOST:PORT of process 0, to train in several processes; each is started with the same command
-                and its own --process-id. SLURM, Kubernetes and TPU pods need none of the three.
-            processes: How many processes there are.
-            process_id: Of this process, from 0.
+            where: On which devices, and in which processes.
         """
-        from jaxgan import parallel
-        from jaxgan.processes import connect
         from jaxgan.train import train
 
-        connect(coordinator, processes, process_id)
-        chosen = parallel.engine(engine, devices)
+        chosen = where.engine_here()
         directory = run or _same(_free(Path("runs") / name))
         _run(lambda: train(config, directory, engine=chosen, overwrite=overwrite, tensorboard=tensorboard), directory)
 
@@ -68,11 +83,7 @@ def resume(args: list[str]) -> None:
         run: tyro.conf.Positional[Path],
         steps: int | None = None,
         tensorboard: bool = False,
-        engine: str = "sharded",
-        devices: int | None = None,
-        coordinator: str | None = None,
-        processes: int | None = None,
-        process_id: int | None = None,
+        where: Annotated[_Where, tyro.conf.arg(name="")] = _Where(),
     ) -> None:
         """Go on with a run from its newest checkpoint, on the same devices or on others.
 
@@ -80,21 +91,12 @@ def resume(args: list[str]) -> None:
             run: Directory of the run.
             steps: Generator updates in all; by default as many as the run was to have.
             tensorboard: Write TensorBoard logs too.
-            engine: How the devices share the work: sharded, pmap or shard_map.
-            devices: Train on the first so many devices, by default on all.
-            coordinator: HOST:PORT of process 0, to train in several processes.
-            processes: How many processes there are.
-            process_id: Of this process, from 0.
+            where: On which devices, and in which processes.
         """
-        import dataclasses
-
-        from jaxgan import parallel
-        from jaxgan.processes import connect
         from jaxgan.rundir import open_run
         from jaxgan.train import train
 
-        connect(coordinator, processes, process_id)
-        chosen = parallel.engine(engine, devices)
+        chosen = where.engine_here()
         config = open_run(run)
         config = config if steps is None else dataclasses.replace(config, steps=steps)
         _run(lambda: train(config, run, engine=chosen, resume=True, tensorboard=tensorboard), run)
@@ -110,13 +112,9 @@ def sweep(args: list[str]) -> None:
 
     Every combination of the values is trained with every seed, all at once, and each is kept as a run of its own.
     """
-    import dataclasses
-
     from jaxgan.config import float_fields
-    from jaxgan.presets import PRESETS
 
-    name = args.pop(0) if args and not args[0].startswith("-") else "digits"
-    preset = choose("preset", name, PRESETS)
+    name, preset = _preset(args)
     fields = [(f, tuple[float, ...], dataclasses.field(default=())) for f in float_fields(preset.config)]
     values = dataclasses.make_dataclass("Values", fields, frozen=True)
 
@@ -319,6 +317,14 @@ def _cli(command: Callable, args: list[str], name: str) -> None:
 
 def _help(command: Callable) -> None:
     print("\n".join(line.removeprefix("    ") for line in (command.__doc__ or "").splitlines()))
+
+
+def _preset(args: list[str]) -> tuple[str, "Preset"]:
+    """Takes the name of a preset from the arguments, if they begin with one."""
+    from jaxgan.presets import PRESETS
+
+    name = args.pop(0) if args and not args[0].startswith("-") else "digits"
+    return name, choose("preset", name, PRESETS)
 
 
 def _run(job: Callable[[], object], run: Path) -> None:

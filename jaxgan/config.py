@@ -65,9 +65,8 @@ class Config:
     """Samples in a picture."""
 
     def __post_init__(self):
-        for name in ("batch", "microbatches", "steps", "log_every", "sample_every", "save_every"):
-            self._at_least(name, 1)
-        for name in ("keep", "samples", "memory_limit"):
+        positive = "batch microbatches steps log_every sample_every save_every keep samples memory_limit"
+        for name in positive.split():
             self._at_least(name, 1)
         if self.image_size is not None:
             self._at_least("image_size", 1)

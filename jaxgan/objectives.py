@@ -14,13 +14,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import optax
 
 from jaxgan import losses, penalties
 from jaxgan.errors import InputError, choose, closest
-from jaxgan.penalties import Penalty
+from jaxgan.penalties import Critic, Penalty
 from jaxgan.transforms import clip_weights
-from jaxgan.typing import Array, LogitLoss
+from jaxgan.typing import Array, Key, LogitLoss
 
 
 class Objective(NamedTuple):
@@ -38,6 +40,12 @@ class Objective(NamedTuple):
     g_loss: LogitLoss
     constraint: optax.GradientTransformation = optax.identity()
     penalties: tuple[Penalty, ...] = ()
+
+    def penalty(self, critic: Critic, real: Array, fake: Array, key: Key) -> Array:
+        """The sum of the penalties, averaged over the batch, f32[]; for objectives that have any."""
+        keys = jax.random.split(key, len(self.penalties))
+        values = [p(critic, real, fake, k) for p, k in zip(self.penalties, keys, strict=True)]
+        return jnp.mean(sum(values[1:], start=values[0]))
 
 
 def minimax(smooth: float | Array = 0.0, smooth_fake: float | Array = 0.0) -> Objective:

@@ -305,17 +305,8 @@ def draw_samples(
     Raises:
       InputError: if there is no run, or no such checkpoint, or the run knows no such labels.
     """
-    if count < 1:
-        raise InputError(f"count is {count}; at least one sample can be drawn.")
-    gan, state, config, classes = _trained(run, step)
-    asked = config.conditions(count, classes)
-    if label is not None:
-        if "label" not in asked:
-            raise InputError(f"{run} is no conditional GAN: it cannot be asked for a label. Leave the label out.")
-        asked = {"label": np.asarray(label)}
-        check_labels(asked["label"], classes)
-    sample = jax.jit(lambda state, key, asked: gan.sample(state, key, count, **asked))
-    return sample(state, jax.random.key(seed), asked)
+    draw, _ = _sampler(run, count, step)
+    return draw(seed, label)
 
 
 def interpolate(
@@ -340,21 +331,37 @@ def interpolate(
     """
     if columns < 2:
         raise InputError(f"An interpolation has at least 2 columns; it got {columns}.")
-    *_, classes = _trained(run, step)
+    draw, classes = _sampler(run, rows, step)
     check_labels(np.array([start, end]), classes)
     ends = np.eye(classes or 0, dtype=np.float32)[[start, end]]
     # The same seed draws the same latents for every column.
     shares = np.linspace(0, 1, columns, dtype=np.float32)
     labels = [np.repeat(((1 - share) * ends[0] + share * ends[1])[None], rows, axis=0) for share in shares]
-    drawn = jnp.stack([draw_samples(run, rows, seed, step, label=label) for label in labels], axis=1)
+    drawn = jnp.stack([draw(seed, label) for label in labels], axis=1)
     return drawn.reshape(rows * columns, *drawn.shape[2:])
 
 
-def _trained(run: str | Path, step: int | None) -> tuple[GAN, TrainState, Config, int | None]:
+def _sampler(run: str | Path, count: int, step: int | None) -> tuple[Callable, int | None]:
+    """Restores a run once, for any number of draws: ``(seed, label or None) -> images``; and its number of classes."""
+    if count < 1:
+        raise InputError(f"count is {count}; at least one sample can be drawn.")
     config = rundir.open_run(run)
     with Checkpoints(Path(run) / "checkpoints") as checkpoints:
         settings = checkpoints.settings(step)
-        gan = config.build(tuple(settings["shape"]), settings["classes"])
+        classes = settings["classes"]
+        gan = config.build(tuple(settings["shape"]), classes)
         like, engine = jax.eval_shape(gan.init, jax.random.key(0)), parallel.jit()
         state = checkpoints.restore({"state": engine.shaped(like, engine.layout(like))}, step=step)["state"]
-    return gan, state, config, settings["classes"]
+    usual = config.conditions(count, classes)
+    sample = jax.jit(lambda state, key, asked: gan.sample(state, key, count, **asked))
+
+    def draw(seed: int, label: Array | np.ndarray | None) -> Array:
+        asked = usual
+        if label is not None:
+            if "label" not in usual:
+                raise InputError(f"{run} is no conditional GAN: it cannot be asked for a label. Leave the label out.")
+            asked = {"label": np.asarray(label)}
+            check_labels(asked["label"], classes)
+        return sample(state, jax.random.key(seed), asked)
+
+    return draw, classes

@@ -40,11 +40,9 @@ class MinibatchStd(nn.Module):
                 f"multiple of {group} on each device, or another group."
             )
         y = x.astype(jnp.float32).reshape(-1, group or n, *x.shape[1:])
-        if group is None and not self.is_initializing():
-            centred = y - axis.mean(jnp.mean(y, 1, keepdims=True), self.axis_name)
-            variance = axis.mean(jnp.mean(jnp.square(centred), 1), self.axis_name)
-        else:
-            variance = jnp.var(y, 1)
+        axis_name = self.axis_name if group is None and not self.is_initializing() else None
+        centred = y - axis.mean(jnp.mean(y, 1, keepdims=True), axis_name)
+        variance = axis.mean(jnp.mean(jnp.square(centred), 1), axis_name)
         # The root has no gradient at 0, where all examples of a group are alike.
         std = jnp.sqrt(variance + 1e-8).mean(tuple(range(1, variance.ndim)))
         feature = jnp.repeat(std, n // len(std)).reshape(n, *(1,) * (x.ndim - 1))

@@ -185,9 +185,7 @@ def cyclegan(
             logits = judge(domain, params, x)
             return jnp.mean(logits.reshape(len(logits), -1), axis=-1)
 
-        keys = jax.random.split(key, len(objective.penalties))
-        values = [p(critic, real, fake, k) for p, k in zip(objective.penalties, keys, strict=True)]
-        return jnp.mean(sum(values[1:], start=values[0]))
+        return objective.penalty(critic, real, fake, key)
 
     def recall(turn: Turn) -> Turn:
         """The discriminators' turn, with what they are to see of the generators as a part of its batch."""

@@ -213,9 +213,7 @@ def gan(
         def critic(x: Array) -> Array:
             return judge(params, variables, x, given)[0]
 
-        keys = jax.random.split(key, len(objective.penalties))
-        values = [p(critic, real, fake, k) for p, k in zip(objective.penalties, keys, strict=True)]
-        return jnp.mean(sum(values[1:], start=values[0]))
+        return objective.penalty(critic, real, fake, key)
 
     def penalty_loss(params: Params, state: TrainState, batch: Batch, key: Key) -> tuple[Array, Aux]:
         latent_key, penalty_key = jax.random.split(key)
