@@ -6,6 +6,7 @@ derivatives of every order, which are matrix products again. On CPUs the functio
 matrix; on other platforms they are XLA's own convolutions.
 """
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -37,6 +38,13 @@ def conv(x: Array, kernel: Array, *, stride: int = 1, padding: int = 0) -> Array
         rows, cols, c, d = kernel.shape
         x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
         h, w = (x.shape[1] - rows) // stride + 1, (x.shape[2] - cols) // stride + 1
+        if stride == 1 and d <= c:
+            # Patches of one row each, and their products with all rows of the kernel: (c + d) K numbers a pixel to write
+            # and read, not c K^2. On two cores 6 times faster for 7 x 7 from 16 to 3, even for 3 x 3 from 64 to 64.
+            strips = jnp.concatenate([x[:, :, b : b + w] for b in range(cols)], axis=-1)
+            taps = strips.reshape(-1, cols * c) @ kernel.transpose(1, 2, 0, 3).reshape(-1, rows * d)
+            taps = taps.reshape(-1, x.shape[1], w, rows, d)
+            return functools.reduce(jnp.add, [taps[:, a : a + h, :, a] for a in range(rows)])
         windows = [
             x[:, a : a + stride * (h - 1) + 1 : stride, b : b + stride * (w - 1) + 1 : stride]
             for a in range(rows)
