@@ -26,7 +26,7 @@ from jaxgan import data
 from jaxgan.errors import InputError
 from jaxgan.nn import Conv
 from jaxgan.nn.attention import max_pool
-from jaxgan.train import draw_samples
+from jaxgan.sample import draw_samples
 from jaxgan.typing import Array, Params
 
 CLASSES = 10

@@ -16,10 +16,11 @@ from results import write
 from scipy.stats import spearmanr
 
 from jaxgan import data
+from jaxgan.config import GANConfig
 from jaxgan.divergences import sliced_wasserstein
 from jaxgan.rundir import open_run
 from jaxgan.runlog import read
-from jaxgan.train import draw_samples
+from jaxgan.sample import draw_samples
 
 
 def main(run: tyro.conf.Positional[Path], count: int = 2000, first: int = 500) -> None:
@@ -31,6 +32,7 @@ def main(run: tyro.conf.Positional[Path], count: int = 2000, first: int = 500) -
         first: Step of the first checkpoint to look at; before it the critic is still catching up.
     """
     config = open_run(run)
+    assert isinstance(config, GANConfig)
     test = data.load(config.data, data_dir=config.data_dir, split="test")
     assert isinstance(test, data.Source)
     real = test.read(np.arange(count))["image"].reshape(count, -1) / 127.5 - 1

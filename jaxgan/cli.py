@@ -170,23 +170,60 @@ def sample(args: list[str]) -> None:
         """
         import numpy as np
 
-        from jaxgan import pictures, train
+        from jaxgan import pictures
+        from jaxgan import sample as samples
 
         if interpolate:
             if len(label) != 2:
                 raise InputError(f"--interpolate goes from one class to another; --label names {len(label)}, not 2.")
             across = pictures.columns(count)
-            images = train.interpolate(run, *label, -(-count // across), across, seed, step)
+            images = samples.interpolate(run, *label, -(-count // across), across, seed, step)
         elif len(label) > 1:
             across = -(-count // len(label))
-            images = train.draw_samples(run, across * len(label), seed, step, label=np.repeat(label, across))
+            images = samples.draw_samples(run, across * len(label), seed, step, label=np.repeat(label, across))
         else:
             across, one = None, np.repeat(label, count) if label else None
-            images = train.draw_samples(run, count, seed, step, label=one)
+            images = samples.draw_samples(run, count, seed, step, label=one)
         pictures.save(images, out, across)
         print(f"{len(images)} samples: {out}")
 
     _cli(command, args, "sample")
+
+
+def translate(args: list[str]) -> None:
+    """Translate images with a trained CycleGAN."""
+
+    def command(
+        run: tyro.conf.Positional[Path],
+        images: tyro.conf.Positional[tuple[Path, ...]],
+        direction: str = "ab",
+        out: Path = Path("translated"),
+        size: int | None = None,
+        full_size: bool = False,
+        batch: int = 16,
+        step: int | None = None,
+    ) -> None:
+        """Translate images of any size with a trained CycleGAN.
+
+        Args:
+            run: Directory of the run.
+            images: Image files, and folders of them.
+            direction: ab or ba.
+            out: Directory of the translations; each is named after its image, as PNG.
+            size: Resize the shorter side of every image to so many pixels; by default to those that the run was
+                trained at.
+            full_size: Translate images at the size that they have.
+            batch: Images of one size that are translated at a time.
+            step: Translate with the checkpoint of this step; by default with the newest.
+        """
+        from jaxgan.translate import translate
+
+        written = translate(
+            run, images, out, direction=direction, size=size, full_size=full_size, batch=batch, step=step
+        )
+        print(f"{len(written)} translations: {out}")
+
+    _cli(command, args, "translate")
 
 
 def presets(args: list[str]) -> None:
@@ -283,6 +320,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "resume": resume,
     "sweep": sweep,
     "sample": sample,
+    "translate": translate,
     "presets": presets,
     "devices": devices,
     "data": data,
@@ -330,6 +368,7 @@ def _preset(args: list[str]) -> tuple[str, "Preset"]:
 def _run(job: Callable[[], object], run: Path) -> None:
     """Trains, and says what is there now and what to do next."""
     from jaxgan.processes import first
+    from jaxgan.rundir import open_run
 
     interruption = None
     try:
@@ -347,7 +386,7 @@ def _run(job: Callable[[], object], run: Path) -> None:
     print(f"  pictures     {run / 'samples'}")
     print(f"  metrics      {run / 'metrics.jsonl'}")
     print(f"  checkpoints  {run / 'checkpoints'}")
-    print(f"  next         jaxgan sample {run} --count 64 --out grid.png")
+    print(f"  next         jaxgan {open_run(run).use.format(run=run)}")
     print(f"               jaxgan resume {run}{'' if interruption else ' --steps N'}")
     if interruption:
         raise interruption

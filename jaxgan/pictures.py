@@ -32,6 +32,11 @@ def columns(n: int) -> int:
     return math.isqrt(max(n - 1, 0)) + 1
 
 
+def pixels(images: Array | np.ndarray) -> np.ndarray:
+    """Images in [-1, 1] as u8; what lies outside is cut off."""
+    return np.clip(np.rint((np.asarray(images, np.float32) + 1) * 127.5), 0, 255).astype(np.uint8)
+
+
 def grid(images: np.ndarray, across: int | None = None, gap: int = 1) -> Image.Image:
     """Images in rows, enlarged by a whole factor if they are tiny.
 
@@ -43,9 +48,8 @@ def grid(images: np.ndarray, across: int | None = None, gap: int = 1) -> Image.I
     n, h, w, c = images.shape
     across = across or columns(n)
     rows = -(-n // across)
-    pixels = np.clip(np.rint((images + 1) * 127.5), 0, 255).astype(np.uint8)
     canvas = np.zeros((rows * (h + gap) + gap, across * (w + gap) + gap, c), np.uint8)
-    for i, image in enumerate(pixels):
+    for i, image in enumerate(pixels(images)):
         top, left = (i // across) * (h + gap) + gap, (i % across) * (w + gap) + gap
         canvas[top : top + h, left : left + w] = image
     factor = max(1, 512 // max(canvas.shape[:2]))

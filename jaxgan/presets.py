@@ -3,7 +3,7 @@
 import dataclasses
 from typing import NamedTuple
 
-from jaxgan.config import Config, GANConfig
+from jaxgan.config import Config, CycleGANConfig, GANConfig
 
 
 class Preset(NamedTuple):
@@ -44,6 +44,12 @@ _SNGAN = GANConfig(
 )
 _WGAN_GP = dataclasses.replace(_SNGAN, width=128, objective="wgan_gp", spectral=False)
 _SMALL: dict = {"width": 32, "d_width": 32, "batch": 32, "d_steps": 2, "steps": 2000, "decay_steps": None}
+
+
+def _epochs(size: int) -> dict:
+    """The paper's training: 100 epochs with one learning rate, 100 while it falls to 0."""
+    return {"constant_steps": 100 * size, "decay_steps": 100 * size, "steps": 200 * size}
+
 
 PRESETS: dict[str, Preset] = {
     "digits": Preset(
@@ -150,6 +156,37 @@ PRESETS: dict[str, Preset] = {
         GANConfig(data="lsun/bedroom", image_size=64, width=128, batch=128, steps=100_000),
         reproduces="Radford et al. 2015: the paper's network for 64 x 64 pixels; --data takes any folder of images",
         cost="a GPU",
+        outcome="not run yet",
+    ),
+    "cyclegan": Preset(
+        CycleGANConfig(data="cycle_gan/horse2zebra", **_epochs(1334)),
+        reproduces="Zhu et al. 2017: 256 pixels, 9 blocks, batch 1, 200 epochs; --data, or --a DIR --b DIR",
+        cost="a GPU",
+        outcome="not run yet",
+    ),
+    "cyclegan-facades": Preset(
+        CycleGANConfig(data="facades", image_size=128, identity=0.0, **_epochs(400)),
+        reproduces="Zhu et al. 2017 on photos and label maps of facades, at 128 pixels with 6 blocks",
+        cost="a GPU",
+        outcome="not run yet",
+    ),
+    "cyclegan-facades-small": Preset(
+        CycleGANConfig(
+            data="facades",
+            image_size=64,
+            width=16,
+            blocks=4,
+            d_width=32,
+            layers=2,
+            identity=0.0,
+            steps=40_000,
+            constant_steps=20_000,
+            decay_steps=20_000,
+            sample_every=2000,
+            save_every=2000,
+        ),
+        reproduces="Zhu et al. 2017 on facades at 64 pixels, narrow, 100 epochs",
+        cost="40 minutes",
         outcome="not run yet",
     ),
     "gan-ring": Preset(

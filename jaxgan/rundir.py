@@ -57,10 +57,10 @@ class Run:
         if self._log:
             self._log.row(step, metrics, images_per_second)
 
-    def picture(self, name: str, images: Array) -> None:
-        """Writes samples/NAME.png."""
+    def picture(self, name: str, images: Array, across: int | None = None) -> None:
+        """Writes samples/NAME.png, with so many images in a row."""
         if self._log:
-            pictures.save(images, self._directory / f"samples/{name}.png")
+            pictures.save(images, self._directory / f"samples/{name}.png", across)
 
     def save(self, step: int, items: dict[str, PyTree]) -> None:
         """Saves a checkpoint, in the background."""

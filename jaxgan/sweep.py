@@ -118,23 +118,26 @@ def sweep(
     for member, run in zip(members, runs, strict=True):
         rundir.make(run, member, overwrite=overwrite)
 
-    asked = config.conditions(config.samples, source.classes)
+    view = config.view(source, feed)
 
     def sample(state):
-        return build(swept).sample(state, jax.vmap(jax.random.clone)(sample_keys), config.samples, **asked)
+        def one(values, state, key):
+            gan = dataclasses.replace(config, **values).build(source.shape, source.classes)
+            return view.draw(gan, state, jax.random.clone(key))
 
-    shape = {"shape": list(source.shape), "classes": source.classes}
+        return jax.vmap(one, (0, AXES, 0))(swept, state, sample_keys)
+
     console = rich.console.Console(quiet=quiet)
     console.print(f"{len(members)} members on {mesh.size} device{'s' if mesh.size > 1 else ''}")
     with contextlib.ExitStack() as stack:
         outs = [
             # The first speaks for all while they train.
-            stack.enter_context(Run(run, member, {**member.settings(), **shape}, quiet=quiet or run != runs[0]))
+            stack.enter_context(Run(run, member, member.settings(source), quiet=quiet or run != runs[0]))
             for member, run in zip(members, runs, strict=True)
         ]
         signals = stack.enter_context(trainer.signals())
         program = trainer.Program(
-            lambda *args: compiled(*args, swept, seed, step_keys), jax.jit(sample), feed, images * len(members)
+            lambda *args: compiled(*args, swept, seed, step_keys), jax.jit(sample), view, feed, images * len(members)
         )
         _, stopped = trainer.loop(config, program, init(swept, init_keys), sums, loaded, 0, outs, _take, signals)
     if not quiet:

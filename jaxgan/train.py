@@ -15,8 +15,7 @@ import numpy as np
 from jaxgan import data, parallel, processes, rundir
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.config import Config
-from jaxgan.errors import InputError
-from jaxgan.nn import check_labels
+from jaxgan.config.base import View
 from jaxgan.parallel import WHOLE, Engine
 from jaxgan.rundir import Run
 from jaxgan.runlog import check_tensorboard
@@ -33,7 +32,7 @@ def train(
     run: str | Path,
     *,
     engine: Engine | None = None,
-    source: data.Source | data.Synthetic | None = None,
+    source: data.AnySource | None = None,
     resume: bool = False,
     overwrite: bool = False,
     tensorboard: bool = False,
@@ -70,11 +69,12 @@ def train(
     rundir.check(run, resume=resume, overwrite=overwrite)
     if tensorboard:
         check_tensorboard()
-    engine.check(config.batch // config.microbatches, "An update" if config.microbatches == 1 else "A microbatch")
+    part = config.smallest_batch
+    engine.check(part, "An update" if part == config.batch else "A microbatch")
     source = source or config.load()
     gan = config.build(source.shape, source.classes, engine.axis_name)
     init_key, step_key, sample_key = keys(config)
-    settings = {**config.settings(), "shape": list(source.shape), "classes": source.classes}
+    settings = config.settings(source)
     images = config.batch * slices(gan.step)  # that a step consumes
     feed = data.feed(
         source,
@@ -98,13 +98,12 @@ def train(
     rundir.make(run, config, overwrite=overwrite)
 
     # Every picture shows the same latents: the key is used again on purpose.
-    asked = config.conditions(config.samples, source.classes)
+    view = config.view(source, feed)
     sample = jax.jit(
-        lambda state: gan.sample(state, jax.random.clone(sample_key), config.samples, **asked),
-        out_shardings=engine.shardings(WHOLE),
+        lambda state: view.draw(gan, state, jax.random.clone(sample_key)), out_shardings=engine.shardings(WHOLE)
     )
     with Run(run, config, settings, start, tensorboard, quiet) as out, signals() as caught:
-        program = Program(chunk.compile(), sample, feed, images)
+        program = Program(chunk.compile(), sample, view, feed, images)
         if not resume:
             state = engine.init(gan)(init_key)
         state, stopped = loop(config, program, state, sums, loaded, start, [out], lambda tree, _: tree, caught)
@@ -117,13 +116,15 @@ class Program(NamedTuple):
 
     Attributes:
       chunk: compiled, ``(state, sums, loaded, n) -> (state, sums)``: n steps.
-      sample: ``state -> images``.
+      sample: ``state -> images``, what a picture shows.
+      view: how.
       feed: the data.
       images: that a step consumes.
     """
 
     chunk: Callable
     sample: Callable
+    view: View
     feed: data.Feed
     images: int
 
@@ -155,7 +156,7 @@ def loop(
     Returns:
       The state at the end, and the signal that ended training, or 0.
     """
-    chunk, sample, feed, images = program
+    chunk, sample, view, feed, images = program
     step, reach = start, feed.limit and start + feed.limit  # the loaded batches end before step `reach`
     pace, busy, logged = 1, 0.0, start  # steps of the next chunk; seconds and step since the last row
     stopped = 0  # the signal that all processes know of; one may have caught another since
@@ -167,11 +168,11 @@ def loop(
     def pictures(step: int) -> None:
         drawn = sample(state)
         for i, run in enumerate(runs):
-            run.picture(f"{step:06d}", member(drawn, i))
+            run.picture(f"{step:06d}", member(drawn, i), view.across)
 
     if start == 0:
         for run in runs:
-            run.picture("real", feed.peek(config.samples)["image"])
+            run.picture("real", view.data, view.across)
         pictures(0)
 
     while step < config.steps and not stopped:
@@ -284,84 +285,3 @@ def stop(number: int) -> None:
     """Ends as the signal would have; 0 does nothing."""
     if number:
         raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
-
-
-def draw_samples(
-    run: str | Path, count: int, seed: int = 0, step: int | None = None, *, label: Array | np.ndarray | None = None
-) -> Array:
-    """Samples of a trained GAN, drawn with the averaged parameters.
-
-    Args:
-      run: directory of the run.
-      count: how many.
-      seed: of the latents.
-      step: of the checkpoint, by default the newest.
-      label: what a conditional GAN is asked for: classes, i32[count], or weights that mix them, f32[count, classes]. By
-        default what the run's pictures show: the classes in turn, row by row.
-
-    Returns:
-      f32[count, H, W, C] in [-1, 1], or f32[count, 2] for points.
-
-    Raises:
-      InputError: if there is no run, or no such checkpoint, or the run knows no such labels.
-    """
-    draw, _ = _sampler(run, count, step)
-    return draw(seed, label)
-
-
-def interpolate(
-    run: str | Path, start: int, end: int, rows: int, columns: int, seed: int = 0, step: int | None = None
-) -> Array:
-    """From one class to another: every row has one latent, and its label moves from ``start`` to ``end``.
-
-    Args:
-      run: directory of the run, of a conditional GAN.
-      start: class of the first column.
-      end: class of the last.
-      rows: how many latents.
-      columns: how many steps from class to class, at least 2.
-      seed: of the latents.
-      step: of the checkpoint, by default the newest.
-
-    Returns:
-      f32[rows * columns, H, W, C] in [-1, 1], row by row.
-
-    Raises:
-      InputError: as `draw_samples`; for fewer than 2 columns.
-    """
-    if columns < 2:
-        raise InputError(f"An interpolation has at least 2 columns; it got {columns}.")
-    draw, classes = _sampler(run, rows, step)
-    check_labels(np.array([start, end]), classes)
-    ends = np.eye(classes or 0, dtype=np.float32)[[start, end]]
-    # The same seed draws the same latents for every column.
-    shares = np.linspace(0, 1, columns, dtype=np.float32)
-    labels = [np.repeat(((1 - share) * ends[0] + share * ends[1])[None], rows, axis=0) for share in shares]
-    drawn = jnp.stack([draw(seed, label) for label in labels], axis=1)
-    return drawn.reshape(rows * columns, *drawn.shape[2:])
-
-
-def _sampler(run: str | Path, count: int, step: int | None) -> tuple[Callable, int | None]:
-    """Restores a run once, for any number of draws: ``(seed, label or None) -> images``; and its number of classes."""
-    if count < 1:
-        raise InputError(f"count is {count}; at least one sample can be drawn.")
-    config = rundir.open_run(run)
-    with Checkpoints(Path(run) / "checkpoints") as checkpoints:
-        settings = checkpoints.settings(step)
-        classes = settings["classes"]
-        gan = config.build(tuple(settings["shape"]), classes)
-        like, engine = jax.eval_shape(gan.init, jax.random.key(0)), parallel.jit()
-        state = checkpoints.restore({"state": engine.shaped(like, engine.layout(like))}, step=step)["state"]
-    usual = config.conditions(count, classes)
-    sample = jax.jit(lambda state, key, asked: gan.sample(state, key, count, **asked))
-
-    def draw(seed: int, label: Array | np.ndarray | None) -> Array:
-        asked = usual
-        if label is not None:
-            if "label" not in usual:
-                raise InputError(f"{run} is no conditional GAN: it cannot be asked for a label. Leave the label out.")
-            asked = {"label": np.asarray(label)}
-            check_labels(asked["label"], classes)
-        return sample(state, jax.random.key(seed), asked)
-
-    return draw, classes

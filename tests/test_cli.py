@@ -12,7 +12,7 @@ from PIL import Image
 
 from jaxgan.cli import COMMANDS, main
 from jaxgan.presets import PRESETS
-from jaxgan.train import draw_samples, interpolate
+from jaxgan.sample import draw_samples, interpolate
 
 TINY = {
     "--network": "mlp",

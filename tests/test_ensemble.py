@@ -16,7 +16,8 @@ from jaxgan.recipes import Warmup, wgan
 from jaxgan.rundir import open_run
 from jaxgan.runlog import read
 from jaxgan.sweep import sweep
-from jaxgan.train import draw_samples, train
+from jaxgan.sample import draw_samples
+from jaxgan.train import train
 
 CLIPS = jnp.array([0.01, 0.05, 0.2])
 BATCH = {"image": jax.random.normal(jax.random.key(9), (16, 2))}

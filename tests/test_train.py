@@ -22,7 +22,8 @@ from jaxgan.config import Config, GANConfig, read, write
 from jaxgan.errors import InputError
 from jaxgan.rundir import open_run
 from jaxgan.runlog import read as read_log
-from jaxgan.train import draw_samples, make_chunk, means, zero_sums
+from jaxgan.sample import draw_samples
+from jaxgan.train import make_chunk, means, zero_sums
 
 TINY = GANConfig(
     data="digits", network="mlp", width=8, depth=1, latent_dim=4, batch=16, steps=30, log_every=10, sample_every=20,

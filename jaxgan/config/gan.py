@@ -1,110 +1,19 @@
-"""Run configurations: frozen dataclasses that are data and nothing else.
-
-A configuration names its recipe, and everything in it can be written to JSON and read back without running code.
-"""
+"""The configuration of GANs and Wasserstein GANs."""
 
 import dataclasses
-import inspect
-import json
-import types
-import typing
-from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
 from jaxgan import data as datasets
 from jaxgan import nn, objectives, pictures, recipes
-from jaxgan.errors import InputError, choose, closest
+from jaxgan.config.adversarial import make_objective
+from jaxgan.config.base import Config, View
+from jaxgan.errors import InputError
 from jaxgan.transforms import lazy_adam
 from jaxgan.typing import GAN
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
-    """What the trainer needs to know, whatever the recipe."""
-
-    recipe: ClassVar[str]
-    # Fields that may change when a run is resumed: they do not change what a step computes.
-    free: ClassVar[frozenset[str]] = frozenset(
-        {"data_dir", "steps", "log_every", "sample_every", "save_every", "keep", "samples", "memory_limit", "remat"}
-    )
-
-    data: str = "digits"
-    """Data set: digits, ring, grid, the name of a tfds image data set, or a folder of images."""
-    data_dir: str | None = None
-    """Where tfds data sets are prepared; by default $JAXGAN_DATA, $TFDS_DATA_DIR, or ~/tensorflow_datasets."""
-    split: str = "train"
-    """Split of a tfds data set."""
-    image_size: int | None = None
-    """Crop and resize images to this many pixels; by default they stay as they are."""
-    memory_limit: int = 2048
-    """Data sets up to this many MiB are held on the device; larger ones are read from disk."""
-    batch: int = 64
-    """Images of one update, on all devices together."""
-    microbatches: int = 1
-    """An update takes its batch in so many parts, one after the other, to save memory."""
-    remat: bool = False
-    """Compute layers anew in the backward pass instead of keeping what it needs: less memory, more time."""
-    steps: int = 5000
-    """Generator updates in all."""
-    seed: int = 0
-    """Seed of parameters, latents and the order of the data."""
-    log_every: int = 100
-    """Steps between rows of metrics.jsonl."""
-    sample_every: int = 500
-    """Steps between pictures of samples."""
-    save_every: int = 1000
-    """Steps between checkpoints."""
-    keep: int = 3
-    """Checkpoints that are kept."""
-    samples: int = 64
-    """Samples in a picture."""
-
-    def __post_init__(self):
-        positive = "batch microbatches steps log_every sample_every save_every keep samples memory_limit"
-        for name in positive.split():
-            self._at_least(name, 1)
-        if self.image_size is not None:
-            self._at_least("image_size", 1)
-        if self.batch % self.microbatches:
-            raise InputError(f"microbatches is {self.microbatches}; it must divide the batch, {self.batch}.")
-        if not 0 <= self.seed < 2**32:
-            raise InputError(f"seed is {self.seed}; a seed lies between 0 and 2^32 - 1.")
-
-    def load(self) -> datasets.Source | datasets.Synthetic:
-        """The data that the configuration names."""
-        return datasets.load(self.data, data_dir=self.data_dir, split=self.split, image_size=self.image_size)
-
-    def build(self, shape: tuple[int, ...], classes: int | None, axis_name: str | None = None) -> GAN:
-        """The GAN for examples of this shape, with this many classes if they are labelled.
-
-        ``axis_name`` is that of the engine that the GAN will run on.
-        """
-        raise NotImplementedError
-
-    def conditions(self, n: int, classes: int | None) -> dict[str, np.ndarray]:
-        """What a picture of n samples is asked to show: conditions of ``sample``, by default none."""
-        del n, classes
-        return {}
-
-    def settings(self) -> dict[str, Any]:
-        """The fields that the training state depends on, as JSON data."""
-        return {name: value for name, value in self.as_data().items() if name not in self.free}
-
-    def as_data(self) -> dict[str, Any]:
-        """The recipe's name and every field, as JSON data."""
-        return {"recipe": self.recipe, **dataclasses.asdict(self)}
-
-    def _at_least(self, name: str, least: float, *, above: bool = False) -> None:
-        value = getattr(self, name)
-        if isinstance(value, jax.Array):  # a sweep's: each of its values was checked before
-            return
-        if value < least or (above and value == least):
-            raise InputError(f"{name} is {value}; it must be {'above' if above else 'at least'} {least}.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -112,7 +21,18 @@ class GANConfig(Config):
     """A GAN or Wasserstein GAN: `jaxgan.recipes.gan`."""
 
     recipe: ClassVar[str] = "gan"
+    free: ClassVar[frozenset[str]] = Config.free | {"remat"}
 
+    data: str = "digits"
+    """Data set: digits, ring, grid, the name of a tfds image data set, or a folder of images."""
+    split: str = "train"
+    """Split of a tfds data set."""
+    image_size: int | None = None
+    """Crop and resize images to this many pixels; by default they stay as they are."""
+    microbatches: int = 1
+    """An update takes its batch in so many parts, one after the other, to save memory."""
+    remat: bool = False
+    """Compute layers anew in the backward pass instead of keeping what it needs: less memory, more time."""
     network: Literal["dcgan", "resnet", "mlp"] = "dcgan"
     """dcgan (images of 8 to 128 pixels), resnet (32, 48, 64 or 128 pixels) or mlp (points and small images)."""
     width: int | None = 64
@@ -176,6 +96,11 @@ class GANConfig(Config):
     def __post_init__(self):
         super().__post_init__()
         self._objective()
+        self._at_least("microbatches", 1)
+        if self.image_size is not None:
+            self._at_least("image_size", 1)
+        if self.batch % self.microbatches:
+            raise InputError(f"microbatches is {self.microbatches}; it must divide the batch, {self.batch}.")
         if self.remat and self.network == "mlp":
             raise InputError("remat is of convolutional networks; an mlp keeps so little that it has none.")
         if self.network != "resnet" and (self.attention or self.hierarchical):
@@ -189,6 +114,13 @@ class GANConfig(Config):
             self._at_least(name, 0, above=True)
         for name in ("half_life", "classifier_weight"):
             self._at_least(name, 0)
+
+    @property
+    def smallest_batch(self) -> int:
+        return self.batch // self.microbatches
+
+    def load(self) -> datasets.Source | datasets.Synthetic:
+        return datasets.load(self.data, data_dir=self.data_dir, split=self.split, image_size=self.image_size)
 
     def build(self, shape: tuple[int, ...], classes: int | None, axis_name: str | None = None) -> GAN:
         conditional = self.conditioning != "none"
@@ -222,29 +154,21 @@ class GANConfig(Config):
         )
 
     def conditions(self, n: int, classes: int | None) -> dict[str, np.ndarray]:
+        """What a picture of n samples asks for: the classes in turn, row by row."""
         if self.conditioning == "none" or classes is None:
             return {}
         return {"label": np.arange(n) // pictures.columns(n) % classes}
 
+    def view(self, source: datasets.AnySource, feed: datasets.Feed) -> View:
+        asked = self.conditions(self.samples, source.classes)
+        return View(
+            feed.peek(self.samples)["image"],
+            lambda gan, state, key: gan.sample(state, key, self.samples, **asked),
+            None,
+        )
+
     def _objective(self, axis_name: str | None = None) -> objectives.Objective:
-        allowed = inspect.signature(choose("objective", self.objective, objectives.OBJECTIVES)).parameters
-        options: dict[str, Any] = {"axis_name": axis_name} if "axis_name" in allowed else {}
-        if self.clip is not None:
-            if "clip" not in allowed:
-                raise InputError(
-                    f"clip is {self.clip}, but the objective {self.objective!r} clips no weights. "
-                    "Set it to None, or take the objective wasserstein."
-                )
-            options["clip"] = self.clip
-        if self.penalty is not None:
-            weights = [name for name in ("weight", "gamma") if name in allowed]
-            if not weights:
-                raise InputError(
-                    f"penalty is {self.penalty}, but the objective {self.objective!r} has no gradient penalty. "
-                    "Set it to None (--penalty None), or take one that has: wgan_gp, dragan, gan_r1, r3gan."
-                )
-            options[weights[0]] = self.penalty
-        return objectives.objective(self.objective, **options)
+        return make_objective(self.objective, self.clip, self.penalty, axis_name)
 
     def _optimizer(self, learning_rate: float, interval: int = 1, updates: float = 1) -> optax.GradientTransformation:
         rate = learning_rate
@@ -296,56 +220,3 @@ def _image(shape: tuple[int, ...]) -> tuple[int, int, int]:
         raise InputError(f"The data has shape {shape}; a convolutional network makes images. Set --network mlp.")
     height, width, channels = shape
     return height, width, channels
-
-
-RECIPES: dict[str, type[Config]] = {c.recipe: c for c in (GANConfig,)}
-
-
-def write(config: Config, path: Path) -> None:
-    """Writes a configuration as JSON."""
-    path.write_text(json.dumps(config.as_data(), indent=2) + "\n")
-
-
-def read(path: Path) -> Config:
-    """Reads a configuration that `write` wrote.
-
-    Raises:
-      InputError: if it is no JSON object, names an unknown recipe or field, or a value has the wrong type.
-    """
-    try:
-        data = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as a configuration: {error}.") from error
-    if not isinstance(data, dict):
-        raise InputError(f"{path} holds a {type(data).__name__}; a configuration is a JSON object of fields.")
-    cls = choose("recipe", str(data.pop("recipe", None)), RECIPES)
-    annotations = typing.get_type_hints(cls)  # class variables too, which are no fields
-    hints = {field.name: annotations[field.name] for field in dataclasses.fields(cls)}
-    for name, value in data.items():
-        if name not in hints:
-            raise InputError(f"{path}: there is no field {name!r}. {closest(name, hints)}")
-        if not _fits(value, hints[name]):
-            raise InputError(f"{path}: {name} is {value!r}; it must be {_words(hints[name])}.")
-    return cls(**data)
-
-
-def float_fields(config: Config) -> list[str]:
-    """The names of the fields that a sweep may give values to."""
-    hints = typing.get_type_hints(type(config))
-    return [field.name for field in dataclasses.fields(config) if _fits(0.5, hints[field.name])]
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return any(_fits(value, option) for option in typing.get_args(hint))
-    if typing.get_origin(hint) is Literal:
-        return value in typing.get_args(hint)
-    if isinstance(value, bool):  # a bool is an int in Python
-        return hint is bool
-    return isinstance(value, (int, float) if hint is float else hint)
-
-
-def _words(hint: Any) -> str:
-    if typing.get_origin(hint) is Literal:
-        return "one of " + ", ".join(map(repr, typing.get_args(hint)))
-    return getattr(hint, "__name__", str(hint))

@@ -1,5 +1,6 @@
 """Data sets: sources of images, and how they reach a compiled step."""
 
+from jaxgan.data.domains import AnySource, Domains, domains
 from jaxgan.data.feed import Feed, Share, feed
 from jaxgan.data.order import batch_indices
 from jaxgan.data.prepare import Row, available, prepare
@@ -7,6 +8,8 @@ from jaxgan.data.records import Source, Synthetic, from_arrays
 from jaxgan.data.sources import load
 
 __all__ = [
+    "AnySource",
+    "Domains",
     "Feed",
     "Row",
     "Share",
@@ -14,6 +17,7 @@ __all__ = [
     "Synthetic",
     "available",
     "batch_indices",
+    "domains",
     "feed",
     "from_arrays",
     "load",

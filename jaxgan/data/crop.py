@@ -8,7 +8,9 @@ from jaxgan.errors import InputError
 from jaxgan.typing import Array, Key
 
 
-def random_crop_flip(images: Array, key: Key, size: int, load_size: int, axis_name: str | None = None) -> Array:
+def random_crop_flip(
+    images: Array, key: Key, size: int, load_size: int, *, flip: bool = True, axis_name: str | None = None
+) -> Array:
     """CycleGAN's data augmentation: resizes images, crops each at random and mirrors every other one.
 
     Args:
@@ -17,6 +19,7 @@ def random_crop_flip(images: Array, key: Key, size: int, load_size: int, axis_na
       size: side of the square crops in pixels.
       load_size: side of the squares that images are resized to before, whatever their shape; bicubic, antialiased where
         it shrinks, cut off at -1 and 1. The paper's code takes 286 for crops of 256.
+      flip: whether images are mirrored at all.
       axis_name: the axis of ``pmap`` or ``shard_map`` that the batch is split over.
 
     Returns:
@@ -52,6 +55,6 @@ def random_crop_flip(images: Array, key: Key, size: int, load_size: int, axis_na
 
     def crop(image: Array, corner: Array, mirror: Array) -> Array:
         image = jax.lax.dynamic_slice(image, (*corner, 0), (size, size, c))
-        return jnp.where(mirror, image[:, ::-1], image)
+        return jnp.where(mirror, image[:, ::-1], image) if flip else image
 
     return jax.vmap(crop)(images, corners, mirrored)

@@ -11,7 +11,8 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import grain
 import jax
@@ -19,6 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgan import axis
+from jaxgan.data.crop import random_crop_flip
+from jaxgan.data.domains import AnySource, Domains
 from jaxgan.data.order import batch_indices
 from jaxgan.data.records import Source, Synthetic
 from jaxgan.errors import InputError
@@ -27,6 +30,8 @@ from jaxgan.typing import Array, Batch, PyTree
 _READ = 512  # records that a thread reads at a time
 _STEPS = 64  # the most steps, and
 _BYTES = 1 << 28  # the most bytes, that are read from disk ahead of a chunk
+# Seeds differ by these, so that the orders of two domains, and their crops, know nothing of each other.
+_SECOND, _CROPS = np.uint32(0x9E3779B9), np.uint32(0x7F4A7C15)
 
 
 class Share(NamedTuple):
@@ -46,18 +51,19 @@ class Feed(NamedTuple):
     """How a compiled chunk of steps gets its data.
 
     Attributes:
-      shape: of one example.
+      shape: of one example; of two domains, one for each.
       classes: the number of classes, None without labels.
       limit: the most steps that one load covers; None: any number.
       load: on the host, first step -> what the chunk from that step on reads, device arrays.
       split: which dimension of those arrays holds the rows of a batch, a prefix of what ``load``
         gives; None where every device holds all.
       draw: inside ``jit``, (loaded, step i32[], seed) -> the batch of that step: "image"
-        f32[B, H, W, C] in [-1, 1], "label" i32[B]. The seed, u32[], may be traced; by default it is the feed's.
+        f32[B, H, W, C] in [-1, 1], "label" i32[B]; of two domains "a" and "b", both images. The seed, u32[], may be
+        traced; by default it is the feed's.
       peek: on the host, n -> the first n examples of the first batch.
     """
 
-    shape: tuple[int, ...]
+    shape: Any
     classes: int | None
     limit: int | None
     load: Callable[[int], PyTree]
@@ -67,7 +73,7 @@ class Feed(NamedTuple):
 
 
 def feed(
-    source: Source | Synthetic,
+    source: AnySource,
     batch: int,
     seed: int,
     *,
@@ -102,6 +108,8 @@ def feed(
         raise InputError(f"The seed of the data is {seed}. Allowed: 0 to {2**32 - 1}.")
     if isinstance(source, Synthetic):
         return _synthetic(source, batch, seed, axis_name)
+    if isinstance(source, Domains):
+        return _domains(source, batch, seed, memory_limit, share, axis_name)
     if source.size < batch:
         raise InputError(
             f"{source.name} has {source.size} images, fewer than one step consumes, {batch}. "
@@ -125,6 +133,42 @@ def _synthetic(source: Synthetic, batch: int, seed: int, axis_name: str | None) 
         return {key: leaf[:n] for key, leaf in first.items()}
 
     return Feed(source.shape, source.classes, None, lambda step: {}, None, draw, peek)
+
+
+def _domains(
+    source: Domains, batch: int, seed: int, memory_limit: int, share: Share | None, axis_name: str | None
+) -> Feed:
+    """Both sides, each in an order of its own unless they are pairs."""
+
+    def second(seed):
+        return seed if source.paired else seed ^ _SECOND
+
+    options: dict[str, Any] = {"memory_limit": memory_limit // 2, "share": share, "axis_name": axis_name}
+    sides = {"a": feed(source.a, batch, seed, **options), "b": feed(source.b, batch, int(second(seed)), **options)}
+    limits = [side.limit for side in sides.values() if side.limit is not None]
+    crop = partial(random_crop_flip, size=source.size, load_size=source.a.shape[0], flip=source.flip)
+
+    def load(step):
+        return {name: side.load(step) for name, side in sides.items()}
+
+    def draw(loaded, step, traced=None):
+        seeds = ((), ()) if traced is None else ((traced,), (second(traced),))
+        key = jax.random.fold_in(jax.random.key((seed if traced is None else traced) ^ _CROPS), step)
+        keys = (key, jax.random.clone(key)) if source.paired else jax.random.split(key)
+        return {
+            name: crop(side.draw(loaded[name], step, *own)["image"], k, axis_name=axis_name)
+            for (name, side), own, k in zip(sides.items(), seeds, keys, strict=True)
+        }
+
+    split = {name: side.split for name, side in sides.items()}
+    return Feed(source.shape, None, min(limits, default=None), load, split, draw, lambda n: shown(source, n))
+
+
+def shown(source: Domains, n: int) -> Batch:
+    """The first n images of each side for pictures, fewer if one has fewer: ``{"a": f32[n, H, W, C], "b": ...}``."""
+    n = min(n, *(side.size for side in source.shown))
+    first = {name: side.read(np.arange(n)) for name, side in zip("ab", source.shown, strict=True)}
+    return {name: _scale(jax.tree.map(jnp.asarray, images))["image"] for name, images in first.items()}
 
 
 def _in_memory(source: Source, batch: int, seed: int, share: Share, axis_name: str | None) -> Feed:

@@ -15,7 +15,7 @@ _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 _GREY = ("1", "L", "LA")
 
 
-class _File(NamedTuple):
+class ImageFile(NamedTuple):
     """What is known of an image file: its size in pixels, or why it cannot be used."""
 
     path: Path
@@ -24,7 +24,7 @@ class _File(NamedTuple):
     fault: str | None
 
 
-def folder(path: str | Path, image_size: int | None = None) -> Source:
+def folder(path: str | Path, image_size: int | None = None, *, stretch: bool = False, least: int = 1) -> Source:
     """The image files in a folder and in the folders below it, in the order of their paths.
 
     Decodes every file once, in threads, to find what is broken before anything is trained. Images
@@ -35,13 +35,35 @@ def folder(path: str | Path, image_size: int | None = None) -> Source:
       path: the folder; png, jpg, jpeg, webp and bmp files are read.
       image_size: side in pixels; the centre square of each image is resized to it, antialiased.
         None: all images must have one size.
+      stretch: resize the whole image to that square, whatever its shape.
+      least: the fewest pixels that a side of an image may have.
 
     Returns:
       A source without labels.
 
     Raises:
       InputError: without such a folder or images in it, and for files that are broken, have 16 bits
-        or more a channel, or, without image_size, have another size than most; names ten of them.
+        or more a channel, are too small, or, without image_size, have another size than most; names ten of them.
+    """
+    root, paths = Path(path).expanduser(), image_files(path)
+    with ThreadPoolExecutor() as threads:
+        files = list(threads.map(inspect, paths))
+    width, height = _check([_at_least(file, least) for file in files], root, image_size)
+    channels = 1 if all(file.grey for file in files) else 3
+    shape = (height, width, channels) if image_size is None else (image_size, image_size, channels)
+
+    def read(indices):
+        images = [fit(open_image(paths[i]), channels, image_size, stretch=stretch) for i in indices]
+        return {"image": np.stack(images)}
+
+    return Source(str(root), shape, len(paths), None, read)
+
+
+def image_files(path: str | Path) -> list[Path]:
+    """The image files in a folder and below it, sorted; hidden ones are left out.
+
+    Raises:
+      InputError: if there is no such folder, or no image in it.
     """
     root = Path(path).expanduser()
     if not root.is_dir():
@@ -53,42 +75,40 @@ def folder(path: str | Path, image_size: int | None = None) -> Source:
     )
     if not paths:
         raise InputError(f"There are no images in {root}. Read are {', '.join(_SUFFIXES)} files.")
-    with ThreadPoolExecutor() as threads:
-        files = list(threads.map(_inspect, paths))
-    width, height = _check(files, root, image_size)
-    channels = 1 if all(file.grey for file in files) else 3
-    shape = (height, width, channels) if image_size is None else (image_size, image_size, channels)
-
-    def read(indices):
-        images = [fit(_open(paths[i]), channels, image_size) for i in indices]
-        return {"image": np.stack(images)}
-
-    return Source(str(root), shape, len(paths), None, read)
+    return paths
 
 
-def _open(path: Path) -> Image.Image:
+def open_image(path: Path) -> Image.Image:
+    """Decodes a file, as the camera was held."""
     with Image.open(path) as image:
         return ImageOps.exif_transpose(image)  # decodes all pixels
 
 
-def _inspect(path: Path) -> _File:
+def inspect(path: Path) -> ImageFile:
+    """Decodes a file to see whether it can be used."""
     try:
-        image = _open(path)
+        image = open_image(path)
     except UnidentifiedImageError:
-        return _File(path, None, False, "not an image")
+        return ImageFile(path, None, False, "not an image")
     except Exception as error:  # Pillow's decoders raise errors of many types
-        return _File(path, None, False, str(error))
+        return ImageFile(path, None, False, str(error))
     if image.mode.startswith(("I", "F")):
-        return _File(path, image.size, True, f"more than 8 bits a channel (mode {image.mode})")
-    return _File(path, image.size, image.mode in _GREY, None)
+        return ImageFile(path, image.size, True, f"more than 8 bits a channel (mode {image.mode})")
+    return ImageFile(path, image.size, image.mode in _GREY, None)
 
 
-def _check(files: list[_File], root: Path, image_size: int | None) -> tuple[int, int]:
+def _at_least(file: ImageFile, least: int) -> ImageFile:
+    if file.fault is None and file.size is not None and min(file.size) < least:
+        return file._replace(fault=f"{file.size[0]}x{file.size[1]} pixels, fewer than {least}")
+    return file
+
+
+def _check(files: list[ImageFile], root: Path, image_size: int | None) -> tuple[int, int]:
     """The one size of the images, or an error with everything that is wrong."""
     sizes = Counter(file.size for file in files if file.fault is None and file.size is not None)
     most = sizes.most_common(1)[0][0] if sizes else (0, 0)
     faulty = [(file.path, file.fault) for file in files if file.fault is not None]
-    mend = ["Delete or replace the files that are broken or too deep."] if faulty else []
+    mend = ["Delete or replace these files, or train at a smaller size if they are too small."] if faulty else []
     if image_size is None and len(sizes) > 1:
         faulty += [
             (file.path, "x".join(map(str, file.size)) + " pixels")

@@ -52,16 +52,26 @@ class Synthetic(NamedTuple):
         return len(self.modes)
 
 
-def fit(image: Image.Image, channels: int, side: int | None) -> np.ndarray:
-    """Pixels of an image, u8[H, W, channels], or of its centre square at side x side."""
+def fit(image: Image.Image, channels: int, side: int | None, *, stretch: bool = False) -> np.ndarray:
+    """Pixels of an image, u8[H, W, channels].
+
+    Args:
+      image: of any mode.
+      channels: 1 to 4.
+      side: of the square that its centre square is resized to; None: as it is.
+      stretch: the whole image becomes that square, whatever its shape.
+    """
     image = image.convert({1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels])
     if side is not None and image.size != (side, side):
-        width, height = image.size
-        crop = min(width, height)
-        left, top = (width - crop) // 2, (height - crop) // 2
-        box = (left, top, left + crop, top + crop)
-        # Cropped first: resize's own box reads pixels outside it. LANCZOS widens when it shrinks.
-        image = image.crop(box).resize((side, side), Image.Resampling.LANCZOS)
+        if stretch:
+            image = image.resize((side, side), Image.Resampling.BICUBIC)
+        else:
+            width, height = image.size
+            crop = min(width, height)
+            left, top = (width - crop) // 2, (height - crop) // 2
+            box = (left, top, left + crop, top + crop)
+            # Cropped first: resize's own box reads pixels outside it. LANCZOS widens when it shrinks.
+            image = image.crop(box).resize((side, side), Image.Resampling.LANCZOS)
     return np.asarray(image).reshape(image.height, image.width, channels)
 
 

@@ -101,20 +101,24 @@ def image_feature(builder: tfds.core.DatasetBuilder) -> tuple[str, Any]:
     )
 
 
-def prepared_source(folder: Path, split: str = "train", image_size: int | None = None) -> Source:
+def prepared_source(
+    folder: Path, split: str = "train", image_size: int | None = None, *, stretch: bool = False, least: int = 1
+) -> Source:
     """A split of a data set that is prepared.
 
     Args:
       folder: of the version, with its dataset_info.json.
       split: as tfds writes splits: "train", "train[:80%]", "train+test".
       image_size: side in pixels that the centre square of each image is resized to, antialiased.
+      stretch: resize the whole image to that square, whatever its shape.
+      least: the fewest pixels that a side of an image may have, where the data set says how many they have.
 
     Returns:
       A source; its labels are the feature "label" where that is a class.
 
     Raises:
       InputError: for another file format, an unknown split, no image feature, images of other types
-        than uint8, or of several sizes without image_size.
+        than uint8, too small ones, or of several sizes without image_size.
     """
     builder = open_builder(folder)
     name, splits = builder.info.full_name, builder.info.splits
@@ -128,6 +132,11 @@ def prepared_source(folder: Path, split: str = "train", image_size: int | None =
     if image_size is None and None in shape:
         raise InputError(
             f"The images of {name} have several sizes. Set image_size (in pixels), which crops and resizes them all."
+        )
+    if any(side is not None and side < least for side in shape[:2]):
+        raise InputError(
+            f"The images of {name} have {shape[0]} x {shape[1]} pixels, fewer than {least}. Set image_size to "
+            f"{min(shape[:2])} or less."
         )
     try:
         splits[split]
@@ -147,7 +156,7 @@ def prepared_source(folder: Path, split: str = "train", image_size: int | None =
 
     def read(indices):
         rows = records.__getitems__([int(i) for i in indices])
-        images = [fit(Image.open(io.BytesIO(row[key])), channels, image_size) for row in rows]
+        images = [fit(Image.open(io.BytesIO(row[key])), channels, image_size, stretch=stretch) for row in rows]
         batch = {"image": np.stack(images)}
         if classes is not None:
             batch["label"] = np.array([row["label"] for row in rows], np.int32)
@@ -155,3 +164,21 @@ def prepared_source(folder: Path, split: str = "train", image_size: int | None =
 
     shape = shape if image_size is None else (image_size, image_size, channels)
     return Source(name, shape, len(records), classes, read)
+
+
+def pairs(folder: Path, split: str) -> np.ndarray:
+    """The feature "pair" of each example of a split, i[N]: equal in the two splits where two images belong together.
+
+    Raises:
+      InputError: if the data set has no such feature.
+    """
+    builder = open_builder(folder)
+    names = features(builder)
+    if "pair" not in names:
+        raise InputError(
+            f"The data set {builder.info.full_name} does not tell which images are pairs: it has no feature 'pair', "
+            f"only {', '.join(sorted(names))}. Train without pairs (paired=0), or from two folders with equal names."
+        )
+    skip: Any = {key: tfds.decode.SkipDecoding() for key, f in names.items() if isinstance(f, tfds.features.Image)}
+    records: Any = builder.as_data_source(split=split, decoders=skip)  # pyright: ignore[reportCallIssue]
+    return np.array([int(row["pair"]) for row in records.__getitems__(list(range(len(records))))])

@@ -1,0 +1,107 @@
+"""What the configurations of all recipes have in common."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+
+from jaxgan import data as datasets
+from jaxgan.errors import InputError
+from jaxgan.state import TrainState
+from jaxgan.typing import GAN, Array, Key
+
+
+class View(NamedTuple):
+    """What the pictures of a run show.
+
+    Attributes:
+      data: f[N, ...], examples of the data.
+      draw: inside ``jit``, ``(gan, state, key) -> f[N, ...]``, what the GAN makes.
+      across: how many stand in a row, None: about as many as rows.
+    """
+
+    data: Array
+    draw: Callable[[GAN, TrainState, Key], Array]
+    across: int | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """What the trainer needs to know, whatever the recipe."""
+
+    recipe: ClassVar[str]
+    # What one does with a finished run, after "jaxgan".
+    use: ClassVar[str] = "sample {run} --count 64 --out grid.png"
+    # Fields that may change when a run is resumed: they do not change what a step computes.
+    free: ClassVar[frozenset[str]] = frozenset(
+        {"data_dir", "steps", "log_every", "sample_every", "save_every", "keep", "samples", "memory_limit"}
+    )
+
+    data_dir: str | None = None
+    """Where tfds data sets are prepared; by default $JAXGAN_DATA, $TFDS_DATA_DIR, or ~/tensorflow_datasets."""
+    memory_limit: int = 2048
+    """Data sets up to this many MiB are held on the device; larger ones are read from disk."""
+    batch: int = 64
+    """Images of one update, on all devices together."""
+    steps: int = 5000
+    """Generator updates in all."""
+    seed: int = 0
+    """Seed of parameters, latents and the order of the data."""
+    log_every: int = 100
+    """Steps between rows of metrics.jsonl."""
+    sample_every: int = 500
+    """Steps between pictures of samples."""
+    save_every: int = 1000
+    """Steps between checkpoints."""
+    keep: int = 3
+    """Checkpoints that are kept."""
+    samples: int = 64
+    """Samples in a picture."""
+
+    def __post_init__(self):
+        positive = "batch steps log_every sample_every save_every keep samples memory_limit"
+        for name in positive.split():
+            self._at_least(name, 1)
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"seed is {self.seed}; a seed lies between 0 and 2^32 - 1.")
+
+    @property
+    def smallest_batch(self) -> int:
+        """Images of the smallest part of a batch that all devices share."""
+        return self.batch
+
+    def load(self) -> datasets.AnySource:
+        """The data that the configuration names."""
+        raise NotImplementedError
+
+    def build(self, shape: Any, classes: int | None, axis_name: str | None = None) -> GAN:
+        """The GAN for this data.
+
+        Args:
+          shape: of one example, as the source has it.
+          classes: how many there are, None if the examples are not labelled.
+          axis_name: that of the engine that the GAN will run on.
+        """
+        raise NotImplementedError
+
+    def view(self, source: datasets.AnySource, feed: datasets.Feed) -> View:
+        """What the pictures of the run show."""
+        raise NotImplementedError
+
+    def settings(self, source: datasets.AnySource) -> dict[str, Any]:
+        """What the training state depends on, as JSON data: fields, and the shape and classes of the data."""
+        fields = {name: value for name, value in self.as_data().items() if name not in self.free}
+        return {**fields, "shape": json.loads(json.dumps(source.shape)), "classes": source.classes}
+
+    def as_data(self) -> dict[str, Any]:
+        """The recipe's name and every field, as JSON data."""
+        return {"recipe": self.recipe, **dataclasses.asdict(self)}
+
+    def _at_least(self, name: str, least: float, *, above: bool = False) -> None:
+        value = getattr(self, name)
+        if isinstance(value, jax.Array):  # a sweep's: each of its values was checked before
+            return
+        if value < least or (above and value == least):
+            raise InputError(f"{name} is {value}; it must be {'above' if above else 'at least'} {least}.")
