@@ -16,6 +16,14 @@ from jaxgan.nn.dcgan import doublings as doublings
 from jaxgan.nn.minibatch import MinibatchStd as MinibatchStd
 from jaxgan.nn.mlp import MLPDiscriminator as MLPDiscriminator
 from jaxgan.nn.mlp import MLPGenerator as MLPGenerator
+from jaxgan.nn.resample import downsample2 as downsample2
+from jaxgan.nn.resample import upfirdn as upfirdn
+from jaxgan.nn.resample import upsample2 as upsample2
 from jaxgan.nn.resnet import ResNetDiscriminator as ResNetDiscriminator
 from jaxgan.nn.resnet import ResNetGenerator as ResNetGenerator
 from jaxgan.nn.spectral import SpectralNorm as SpectralNorm
+from jaxgan.nn.stylegan2 import EqualConv as EqualConv
+from jaxgan.nn.stylegan2 import EqualDense as EqualDense
+from jaxgan.nn.stylegan2 import StyleDiscriminator as StyleDiscriminator
+from jaxgan.nn.stylegan2 import StyleGenerator as StyleGenerator
+from jaxgan.nn.stylegan2 import modulated_conv as modulated_conv
