@@ -13,7 +13,9 @@ from jaxgan import turns as turns
 from jaxgan.errors import InputError as InputError
 from jaxgan.objectives import Objective as Objective
 from jaxgan.objectives import objective as objective
+from jaxgan.recipes import cyclegan as cyclegan
 from jaxgan.recipes import gan as gan
+from jaxgan.recipes import stylegan2 as stylegan2
 from jaxgan.recipes import wgan as wgan
 from jaxgan.state import TrainState as TrainState
 from jaxgan.transforms import clip_weights as clip_weights

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import NamedTuple
 
-from jaxgan.config import Config, CycleGANConfig, GANConfig
+from jaxgan.config import Config, CycleGANConfig, GANConfig, StyleGAN2Config
 
 
 class Preset(NamedTuple):
@@ -44,6 +44,7 @@ _SNGAN = GANConfig(
 )
 _WGAN_GP = dataclasses.replace(_SNGAN, width=128, objective="wgan_gp", spectral=False)
 _SMALL: dict = {"width": 32, "d_width": 32, "batch": 32, "d_steps": 2, "steps": 2000, "decay_steps": None}
+_NARROW: dict = {"channel_base": 512, "channel_max": 64, "latent_dim": 64, "w_dim": 64, "mapping_layers": 2}
 
 
 def _epochs(size: int) -> dict:
@@ -187,6 +188,46 @@ PRESETS: dict[str, Preset] = {
         ),
         reproduces="Zhu et al. 2017 on facades at 64 pixels, narrow, 100 epochs",
         cost="40 minutes",
+        outcome="not run yet",
+    ),
+    "stylegan2-ffhq": Preset(
+        StyleGAN2Config(data="./ffhq", image_size=1024, dtype="bfloat16", steps=781_250),
+        reproduces="Karras et al. 2020: configuration F, 25 million images; --data is a folder of them",
+        cost="GPUs",
+        outcome="not run yet",
+    ),
+    "stylegan2-ada-cifar10": Preset(
+        StyleGAN2Config(
+            data="cifar10",
+            batch=64,
+            mapping_layers=2,
+            group=32,
+            dtype="bfloat16",
+            r1=0.01,
+            path_length=0.0,
+            mixing=0.0,
+            augment="ada",
+            g_lr=2.5e-3,
+            d_lr=2.5e-3,
+            half_life=500_000.0,
+            steps=1_562_500,
+        ),
+        reproduces="Karras et al. 2020 on limited data: their settings for CIFAR-10, with the residual discriminator",
+        cost="a GPU",
+        outcome="not run yet",
+    ),
+    "stylegan2-mnist": Preset(
+        StyleGAN2Config(data="mnist", image_size=32, batch=16, r1=0.1, steps=20_000, **_NARROW),
+        reproduces="Karras et al. 2020: all of it, narrow, at 32 pixels",
+        cost="not measured yet",
+        outcome="not run yet",
+    ),
+    "stylegan2-facades64": Preset(
+        StyleGAN2Config(
+            data="facades", split="trainA", image_size=64, batch=16, augment="ada", steps=10_000, **_NARROW | {"channel_base": 1024}
+        ),
+        reproduces="Karras et al. 2020 on limited data: 400 photos of facades, adaptive augmentation, narrow",
+        cost="not measured yet",
         outcome="not run yet",
     ),
     "gan-ring": Preset(

@@ -248,20 +248,25 @@ def every(k: int, turn: Turn) -> Turn:
     return turn if k == 1 else when(lambda state: state.step % k == 0, turn)
 
 
-def average(player: str, half_life: float | Array, *, axis_name: str | None = None) -> Turn:
+def average(
+    player: str, half_life: float | Array, *, ramp: float | Array | None = None, axis_name: str | None = None
+) -> Turn:
     """Moves the player's average towards its parameters and variables: an exponential moving average.
 
     Args:
       player: whose average ``state.average[player]`` is moved.
       half_life: in images; after so many images (global batches of B a step) an old value weighs half. 0 copies.
+      ramp: at the start the half-life is shorter: at most this share of the images so far (StyleGAN2-ADA: 0.05).
       axis_name: the axis of ``pmap`` or ``shard_map``; the global batch is that of all replicas.
     """
 
     def turn(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, Metrics]:
         del key
         images = jax.tree.leaves(batch)[0].shape[0] * axis.size(axis_name)
-        # images / 0 = inf, and 2^-inf = 0: no memory.
-        decay = jnp.exp2(-images / jnp.asarray(half_life, jnp.float32))
+        life = jnp.asarray(half_life, jnp.float32)
+        if ramp is not None:
+            life = jnp.minimum(life, ramp * images * state.step)
+        decay = jnp.exp2(-images / life)  # images / 0 = inf, and 2^-inf = 0: no memory
         current = {"params": state.params[player], **state.variables.get(player, {})}
         moved = optax.incremental_update(current, state.average[player], 1 - decay)
         return state.replace(average=state.average | {player: moved}), {}

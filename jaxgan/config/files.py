@@ -10,9 +10,10 @@ from typing import Any, Literal
 from jaxgan.config.base import Config
 from jaxgan.config.cyclegan import CycleGANConfig
 from jaxgan.config.gan import GANConfig
+from jaxgan.config.stylegan2 import StyleGAN2Config
 from jaxgan.errors import InputError, choose, closest
 
-RECIPES: dict[str, type[Config]] = {c.recipe: c for c in (GANConfig, CycleGANConfig)}
+RECIPES: dict[str, type[Config]] = {c.recipe: c for c in (GANConfig, CycleGANConfig, StyleGAN2Config)}
 
 
 def write(config: Config, path: Path) -> None:
