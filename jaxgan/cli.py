@@ -226,6 +226,19 @@ def translate(args: list[str]) -> None:
     _cli(command, args, "translate")
 
 
+def edit(args: list[str]) -> None:
+    """Control the styles of a trained StyleGAN2: truncation, mixing, video, direction, project.
+
+    usage: jaxgan edit truncation|mixing|video|direction RUN [--out FILE] [...]
+           jaxgan edit project RUN IMAGES... [--out FILE] [...]
+    """
+    if not args or args[0] in ("-h", "--help"):
+        return _help(edit)
+    from jaxgan.cli_edit import ACTIONS
+
+    return _cli(choose("action of `jaxgan edit`", args[0], ACTIONS), args[1:], f"edit {args[0]}")
+
+
 def presets(args: list[str]) -> None:
     """List the presets: what each reproduces, costs and reaches."""
 
@@ -321,6 +334,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "sweep": sweep,
     "sample": sample,
     "translate": translate,
+    "edit": edit,
     "presets": presets,
     "devices": devices,
     "data": data,

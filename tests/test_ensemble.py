@@ -15,8 +15,8 @@ from jaxgan.nn import MLPDiscriminator, MLPGenerator
 from jaxgan.recipes import Warmup, wgan
 from jaxgan.rundir import open_run
 from jaxgan.runlog import read
-from jaxgan.sweep import sweep
 from jaxgan.sample import draw_samples
+from jaxgan.sweep import sweep
 from jaxgan.train import train
 
 CLIPS = jnp.array([0.01, 0.05, 0.2])
