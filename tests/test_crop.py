@@ -63,7 +63,7 @@ def test_devices_give_the_crops_of_one(name):
     e = parallel.engine(name, 2)
 
     def crop(images, key):
-        return random_crop_flip(images, key, 4, 7, e.axis_name)
+        return random_crop_flip(images, key, 4, 7, axis_name=e.axis_name)
 
     got = e.compile(crop, (e.split(), parallel.WHOLE), e.split())(e.place(images), key(2))
     np.testing.assert_allclose(np.asarray(got).reshape(expected.shape), expected, atol=1e-6)
