@@ -109,15 +109,15 @@ def direction(
         run: Directory of the run.
         out: The PNG file.
         method: How the direction is found: sefa (in closed form from the weights), slant or thickness (measured on
-            samples), or label (which samples of a conditional generator are of the class NUMBER).
+            samples), or label (towards the class --label of a conditional generator).
         layers: Which are moved: all, coarse, middle, fine, or numbers as 4-7.
-        number: Which direction of sefa, or which class.
+        number: Which direction of sefa.
         amounts: How far, in standard deviations of the styles along the direction.
         count: Samples.
         samples: On which an attribute is measured.
         psi: Truncation of the samples that are moved.
         seed: Of the samples.
-        label: Class of a conditional generator; by default all in turn.
+        label: Class of a conditional generator's samples, by default all in turn; or that which they are moved towards.
     """
     table = edit.directions(
         edit.styled(run), method, layers=layers, number=number, amounts=amounts, count=count, samples=samples, psi=psi,
