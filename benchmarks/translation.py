@@ -13,6 +13,7 @@ Translations of test digits are compared with the known map of them. (A quarter 
 after 3,000 steps. Convolutions look near by, and every map of digits onto turned digits fools the discriminators.)
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -25,9 +26,10 @@ from scipy.ndimage import rotate
 from jaxgan import data, pictures
 from jaxgan.config import CycleGANConfig
 from jaxgan.errors import InputError
-from jaxgan.sample import Trained, restore
+from jaxgan.sample import restore
+from jaxgan.state import TrainState
 from jaxgan.train import train
-from jaxgan.typing import Array
+from jaxgan.typing import GAN, Array
 
 # The colours of the twelve labels in the facades' maps.
 LABELS = [
@@ -42,11 +44,16 @@ def nearest(images: np.ndarray) -> np.ndarray:
     return np.stack([np.argmin(np.square(image[..., None, :] - colours).sum(-1), axis=-1) for image in images])
 
 
-def translate(trained: Trained, **images: np.ndarray) -> np.ndarray:
-    """All images of one domain into the other."""
-    ((side, x),) = images.items()
-    made = jax.jit(lambda state, x: trained.gan.sample(state, jax.random.key(0), len(x), **{side: x}))
-    return np.concatenate([made(trained.state, jnp.asarray(part)) for part in np.array_split(x, max(1, len(x) // 50))])
+def translator(gan: GAN) -> Callable[..., np.ndarray]:
+    """``(state, a=images or b=images) -> images``, all images of one domain into the other; compiled once for each."""
+    program = jax.jit(lambda state, images: gan.sample(state, jax.random.key(0), len(*images.values()), **images))
+
+    def translate(state: TrainState, **images: np.ndarray) -> np.ndarray:
+        ((side, x),) = images.items()
+        parts = np.array_split(x, max(1, len(x) // 50))
+        return np.concatenate([program(state, {side: jnp.asarray(part)}) for part in parts])
+
+    return translate
 
 
 def scale(images: np.ndarray) -> np.ndarray:
@@ -70,22 +77,23 @@ def facades(run: tyro.conf.Positional[Path]) -> None:
     Args:
         run: Directory of the run.
     """
-    config = restore(run).config
+    config, gan, *_ = restore(run)
     assert isinstance(config, CycleGANConfig)
+    translate = translator(gan)
     pairs = data.domains(config.data, data_dir=config.data_dir, size=config.image_size, paired=True)
     photos, maps = (scale(side.read(np.arange(side.size))["image"]) for side in pairs.shown)
     known = np.bincount(nearest(scale(pairs.b.read(np.arange(pairs.b.size))["image"])).ravel(), minlength=len(LABELS))
     truth, constant = nearest(maps), int(np.argmax(known))
     rows = []
     for step in sorted(int(path.name) for path in (run / "checkpoints").iterdir() if path.name.isdigit()):
-        trained = restore(run, step)
-        to_map, to_photo = translate(trained, a=photos), translate(trained, b=maps)
+        state = restore(run, step).state
+        to_map, to_photo = translate(state, a=photos), translate(state, b=maps)
         rows.append(
             {
                 "step": step,
                 "label_accuracy": float(np.mean(nearest(to_map) == truth)),
-                "cycle_photo": distance(translate(trained, b=to_map), photos),
-                "cycle_map": distance(translate(trained, a=to_photo), maps),
+                "cycle_photo": distance(translate(state, b=to_map), photos),
+                "cycle_map": distance(translate(state, a=to_photo), maps),
             }
         )
         print(rows[-1], flush=True)
@@ -123,9 +131,10 @@ def digits(
     )  # fmt: skip
     if not (run / "config.json").is_file():
         train(config, run, source=domains)
-    trained = restore(run)
+    _, gan, state, *_ = restore(run)
+    translate = translator(gan)
     true_a, true_b = scale(held), scale(turned(held, angle))
-    to_b, to_a = translate(trained, a=true_a), translate(trained, b=true_b)
+    to_b, to_a = translate(state, a=true_a), translate(state, b=true_b)
     pictures.save(np.stack([true_a, to_b, true_b, to_a], axis=1)[:16].reshape(-1, 28, 28, 1), run / "pairs.png", 8)
     measured = {
         "held_pairs": len(held),
@@ -134,7 +143,7 @@ def digits(
         "to_a": compare(to_a, true_a),
         "inverted_alone_to_b": compare(-true_a, true_b),  # what it would be to learn the colours and not the rotation
         "median_image_to_b": distance(np.broadcast_to(np.median(true_b, 0), true_b.shape), true_b),
-        "cycle_a": distance(translate(trained, b=to_b), true_a),
+        "cycle_a": distance(translate(state, b=to_b), true_a),
     }
     write("translation_digits", measured)
 

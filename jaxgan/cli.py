@@ -232,11 +232,13 @@ def edit(args: list[str]) -> None:
     usage: jaxgan edit truncation|mixing|video|direction RUN [--out FILE] [...]
            jaxgan edit project RUN IMAGES... [--out FILE] [...]
     """
-    if not args or args[0] in ("-h", "--help"):
-        return _help(edit)
-    from jaxgan.cli_edit import ACTIONS
 
-    return _cli(choose("action of `jaxgan edit`", args[0], ACTIONS), args[1:], f"edit {args[0]}")
+    def actions() -> dict[str, Callable]:
+        from jaxgan.cli_edit import ACTIONS
+
+        return ACTIONS
+
+    _act(edit, actions, args)
 
 
 def presets(args: list[str]) -> None:
@@ -323,9 +325,7 @@ def data(args: list[str]) -> None:
         prepare(name, data_dir)
 
     actions: dict[str, Callable] = {"list": list_, "prepare": prepare}
-    if not args or args[0] in ("-h", "--help"):
-        return _help(data)
-    return _cli(choose("action of `jaxgan data`", args[0], actions), args[1:], f"data {args[0]}")
+    _act(data, lambda: actions, args)
 
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
@@ -367,8 +367,13 @@ def _cli(command: Callable, args: list[str], name: str) -> None:
     tyro.cli(command, args=args, prog=f"jaxgan {name}")
 
 
-def _help(command: Callable) -> None:
-    print("\n".join(line.removeprefix("    ") for line in (command.__doc__ or "").splitlines()))
+def _act(command: Callable, actions: Callable[[], dict[str, Callable]], args: list[str]) -> None:
+    """Runs the action that the arguments begin with, or prints the command's own text."""
+    if not args or args[0] in ("-h", "--help"):
+        print("\n".join(line.removeprefix("    ") for line in (command.__doc__ or "").splitlines()))
+        return
+    name = command.__name__
+    _cli(choose(f"action of `jaxgan {name}`", args[0], actions()), args[1:], f"{name} {args[0]}")
 
 
 def _preset(args: list[str]) -> tuple[str, "Preset"]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from jaxgan import latent, pictures, rundir
 from jaxgan.config import StyleGAN2Config
-from jaxgan.data.folder import inspect, open_image
+from jaxgan.data.folder import open_image, usable
 from jaxgan.data.records import fit
 from jaxgan.errors import InputError, closest
 from jaxgan.nn import StyleGenerator, check_labels
@@ -355,8 +355,7 @@ def _read(file: Path, shape: tuple[int, int, int]) -> np.ndarray:
     """f32[H, W, C] in [-1, 1]."""
     if not file.is_file():
         raise InputError(f"There is no file {file}. Name images.")
-    if fault := inspect(file).fault:
-        raise InputError(f"{file} cannot be used: {fault}. Leave it out, or replace it.")
+    usable(file)
     return fit(open_image(file), shape[2], shape[0]).astype(np.float32) / 127.5 - 1
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxgan import parallel, rundir
 from jaxgan.checkpoint import Checkpoints
-from jaxgan.config import Config, GANConfig, StyleGAN2Config
+from jaxgan.config import Config, SampledConfig
 from jaxgan.errors import InputError
 from jaxgan.nn import check_labels
 from jaxgan.state import TrainState
@@ -119,7 +119,7 @@ def _sampler(run: str | Path, count: int, step: int | None) -> tuple[Callable, i
     if count < 1:
         raise InputError(f"count is {count}; at least one sample can be drawn.")
     config, gan, state, _, classes = restore(run, step)
-    if not isinstance(config, GANConfig | StyleGAN2Config):
+    if not isinstance(config, SampledConfig):
         raise InputError(
             f"{run} draws no samples: it translates images. `jaxgan translate {run} IMAGES --direction ab --out DIR`."
         )

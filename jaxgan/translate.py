@@ -12,7 +12,7 @@ from rich.progress import track
 
 from jaxgan import pictures
 from jaxgan.config import CycleGANConfig
-from jaxgan.data.folder import image_files, inspect, open_image
+from jaxgan.data.folder import image_files, open_image, usable
 from jaxgan.errors import InputError, closest
 from jaxgan.sample import restore
 from jaxgan.typing import Array
@@ -114,10 +114,7 @@ def _targets(images: Sequence[str | Path], out: Path) -> tuple[list[Path], list[
 
 def _shape(file: Path, side: int | None) -> tuple[int, int]:
     """Height and width of an image once it is resized."""
-    found = inspect(file)
-    if found.fault is not None or found.size is None:
-        raise InputError(f"{file} cannot be used: {found.fault}. Leave it out, or replace it.")
-    width, height = found.size
+    width, height = usable(file)
     if side is None:
         return height, width
     scale = side / min(height, width)

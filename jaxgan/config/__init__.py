@@ -10,4 +10,5 @@ from jaxgan.config.files import float_fields as float_fields
 from jaxgan.config.files import read as read
 from jaxgan.config.files import write as write
 from jaxgan.config.gan import GANConfig as GANConfig
+from jaxgan.config.sampled import SampledConfig as SampledConfig
 from jaxgan.config.stylegan2 import StyleGAN2Config as StyleGAN2Config

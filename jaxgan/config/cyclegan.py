@@ -11,7 +11,6 @@ from jaxgan import data as datasets
 from jaxgan import objectives
 from jaxgan.config.adversarial import make_objective
 from jaxgan.config.base import Config, View
-from jaxgan.data.feed import shown
 from jaxgan.errors import InputError
 from jaxgan.nn.cyclegan import PatchDiscriminator, ResnetGenerator, UNetGenerator
 from jaxgan.recipes.cyclegan import constant_then_linear, cyclegan
@@ -116,6 +115,8 @@ class CycleGANConfig(Config):
 
     def build(self, shape: Any, classes: int | None, axis_name: str | None = None) -> GAN:
         del classes
+        if not isinstance(shape, dict):
+            raise InputError(f"A translation needs two domains; the data is one set of images of shape {shape}.")
         shape_a, shape_b = (tuple(shape[side]) for side in "ab")
         discriminator = PatchDiscriminator(self.d_width, self.layers, jnp.dtype(self.dtype))
         return cyclegan(
@@ -139,10 +140,8 @@ class CycleGANConfig(Config):
 
     def view(self, source: datasets.AnySource, feed: datasets.Feed) -> View:
         """Rows of six: an image of a, its translation, and that back again; the same of b."""
-        del feed
-        if not isinstance(source, datasets.Domains):
-            raise InputError(f"A translation needs two domains; {source.name} is one set of images.")
-        real = shown(source, self.samples)
+        del source
+        real = feed.peek(self.samples)
 
         def draw(gan: GAN, state: TrainState, key: Key) -> Array:
             def translate(**images: Array) -> Array:

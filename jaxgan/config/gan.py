@@ -4,31 +4,24 @@ import dataclasses
 from typing import ClassVar, Literal
 
 import jax.numpy as jnp
-import numpy as np
 import optax
 
-from jaxgan import data as datasets
-from jaxgan import nn, objectives, pictures, recipes
+from jaxgan import nn, objectives, recipes
 from jaxgan.config.adversarial import make_objective
-from jaxgan.config.base import Config, View
+from jaxgan.config.base import Config
+from jaxgan.config.sampled import SampledConfig
 from jaxgan.errors import InputError
 from jaxgan.transforms import lazy_adam
 from jaxgan.typing import GAN
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class GANConfig(Config):
+class GANConfig(SampledConfig):
     """A GAN or Wasserstein GAN: `jaxgan.recipes.gan`."""
 
     recipe: ClassVar[str] = "gan"
     free: ClassVar[frozenset[str]] = Config.free | {"remat"}
 
-    data: str = "digits"
-    """Data set: digits, ring, grid, the name of a tfds image data set, or a folder of images."""
-    split: str = "train"
-    """Split of a tfds data set."""
-    image_size: int | None = None
-    """Crop and resize images to this many pixels; by default they stay as they are."""
     microbatches: int = 1
     """An update takes its batch in so many parts, one after the other, to save memory."""
     remat: bool = False
@@ -97,8 +90,6 @@ class GANConfig(Config):
         super().__post_init__()
         self._objective()
         self._at_least("microbatches", 1)
-        if self.image_size is not None:
-            self._at_least("image_size", 1)
         if self.batch % self.microbatches:
             raise InputError(f"microbatches is {self.microbatches}; it must divide the batch, {self.batch}.")
         if self.remat and self.network == "mlp":
@@ -119,11 +110,12 @@ class GANConfig(Config):
     def smallest_batch(self) -> int:
         return self.batch // self.microbatches
 
-    def load(self) -> datasets.Source | datasets.Synthetic:
-        return datasets.load(self.data, data_dir=self.data_dir, split=self.split, image_size=self.image_size)
+    @property
+    def labelled(self) -> bool:
+        return self.conditioning != "none"
 
     def build(self, shape: tuple[int, ...], classes: int | None, axis_name: str | None = None) -> GAN:
-        conditional = self.conditioning != "none"
+        conditional = self.labelled
         if conditional and classes is None:
             raise InputError(
                 f"conditioning is {self.conditioning!r}, but the data {self.data!r} has no labels. Take a labelled "
@@ -151,20 +143,6 @@ class GANConfig(Config):
             classifier_weight_g=self.classifier_weight,
             classes=classes if conditional else None,
             axis_name=axis_name,
-        )
-
-    def conditions(self, n: int, classes: int | None) -> dict[str, np.ndarray]:
-        """What a picture of n samples asks for: the classes in turn, row by row."""
-        if self.conditioning == "none" or classes is None:
-            return {}
-        return {"label": np.arange(n) // pictures.columns(n) % classes}
-
-    def view(self, source: datasets.AnySource, feed: datasets.Feed) -> View:
-        asked = self.conditions(self.samples, source.classes)
-        return View(
-            feed.peek(self.samples)["image"],
-            lambda gan, state, key: gan.sample(state, key, self.samples, **asked),
-            None,
         )
 
     def _objective(self, axis_name: str | None = None) -> objectives.Objective:

@@ -5,31 +5,24 @@ from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
-from jaxgan import augment, pictures, recipes
-from jaxgan import data as datasets
-from jaxgan.config.base import Config, View
+from jaxgan import augment, recipes
+from jaxgan.config.sampled import SampledConfig
 from jaxgan.errors import InputError
 from jaxgan.nn.stylegan2 import StyleDiscriminator, StyleGenerator
-from jaxgan.state import TrainState
 from jaxgan.transforms import lazy_adam
-from jaxgan.typing import GAN, Array, Key
+from jaxgan.typing import GAN
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class StyleGAN2Config(Config):
+class StyleGAN2Config(SampledConfig):
     """StyleGAN2 with adaptive augmentation: `jaxgan.recipes.stylegan2`."""
 
     recipe: ClassVar[str] = "stylegan2"
 
     data: str = "mnist"
     """Data set: the name of a tfds image data set, or a folder of images."""
-    split: str = "train"
-    """Split of a tfds data set."""
-    image_size: int | None = None
-    """Crop and resize images to this many pixels: a power of two, 8 to 1024. By default they stay as they are."""
     batch: int = 32
     """Images of one update, on all devices together."""
     conditional: bool = False
@@ -77,8 +70,6 @@ class StyleGAN2Config(Config):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.image_size is not None:
-            self._at_least("image_size", 1)
         integers = "channel_base channel_max latent_dim w_dim mapping_layers group r1_every path_every"
         for name in integers.split():
             self._at_least(name, 1)
@@ -92,8 +83,9 @@ class StyleGAN2Config(Config):
                 f"{self.batch}. Set --group or --batch."
             )
 
-    def load(self) -> datasets.Source | datasets.Synthetic:
-        return datasets.load(self.data, data_dir=self.data_dir, split=self.split, image_size=self.image_size)
+    @property
+    def labelled(self) -> bool:
+        return self.conditional
 
     def networks(
         self, shape: Any, classes: int | None, axis_name: str | None = None
@@ -114,8 +106,7 @@ class StyleGAN2Config(Config):
         return generator, StyleDiscriminator(group=self.group, **options)
 
     def build(self, shape: Any, classes: int | None, axis_name: str | None = None) -> GAN:
-        augmentations = {"none": None, "ada": augment.ada, "diff": augment.diff_augment}
-        make = augmentations[self.augment]
+        make = {"none": None, "ada": augment.ada, "diff": augment.diff_augment}[self.augment]
         generator, discriminator = self.networks(shape, classes, axis_name)
         return recipes.stylegan2(
             generator,
@@ -134,20 +125,6 @@ class StyleGAN2Config(Config):
             ramp=self.ramp,
             axis_name=axis_name,
         )
-
-    def view(self, source: datasets.AnySource, feed: datasets.Feed) -> View:
-        asked = self.conditions(self.samples, source.classes)
-
-        def draw(gan: GAN, state: TrainState, key: Key) -> Array:
-            return gan.sample(state, key, self.samples, **asked)
-
-        return View(feed.peek(self.samples)["image"], draw, None)
-
-    def conditions(self, n: int, classes: int | None) -> dict[str, np.ndarray]:
-        """What a picture of n samples asks for: the classes in turn, row by row."""
-        if not self.conditional or classes is None:
-            return {}
-        return {"label": np.arange(n) // pictures.columns(n) % classes}
 
     def _optimizer(self, rate: float, interval: int, weight: float) -> optax.GradientTransformation:
         """Adam, corrected for a regulariser that is not left out."""

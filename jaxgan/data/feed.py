@@ -60,7 +60,8 @@ class Feed(NamedTuple):
       draw: inside ``jit``, (loaded, step i32[], seed) -> the batch of that step: "image"
         f32[B, H, W, C] in [-1, 1], "label" i32[B]; of two domains "a" and "b", both images. The seed, u32[], may be
         traced; by default it is the feed's.
-      peek: on the host, n -> the first n examples of the first batch.
+      peek: on the host, n -> the first n examples of the first batch; of two domains the first n that are shown,
+        fewer if one has fewer.
     """
 
     shape: Any
@@ -160,15 +161,13 @@ def _domains(
             for (name, side), own, k in zip(sides.items(), seeds, keys, strict=True)
         }
 
+    def peek(n):
+        n = min(n, *(side.size for side in source.shown))
+        first = {name: side.read(np.arange(n)) for name, side in zip("ab", source.shown, strict=True)}
+        return {name: _scale(jax.tree.map(jnp.asarray, images))["image"] for name, images in first.items()}
+
     split = {name: side.split for name, side in sides.items()}
-    return Feed(source.shape, None, min(limits, default=None), load, split, draw, lambda n: shown(source, n))
-
-
-def shown(source: Domains, n: int) -> Batch:
-    """The first n images of each side for pictures, fewer if one has fewer: ``{"a": f32[n, H, W, C], "b": ...}``."""
-    n = min(n, *(side.size for side in source.shown))
-    first = {name: side.read(np.arange(n)) for name, side in zip("ab", source.shown, strict=True)}
-    return {name: _scale(jax.tree.map(jnp.asarray, images))["image"] for name, images in first.items()}
+    return Feed(source.shape, None, min(limits, default=None), load, split, draw, peek)
 
 
 def _in_memory(source: Source, batch: int, seed: int, share: Share, axis_name: str | None) -> Feed:

@@ -97,6 +97,18 @@ def inspect(path: Path) -> ImageFile:
     return ImageFile(path, image.size, image.mode in _GREY, None)
 
 
+def usable(path: Path) -> tuple[int, int]:
+    """Width and height of an image file.
+
+    Raises:
+      InputError: if it cannot be used; names it.
+    """
+    found = inspect(path)
+    if found.fault is not None or found.size is None:
+        raise InputError(f"{path} cannot be used: {found.fault}. Leave it out, or replace it.")
+    return found.size
+
+
 def _at_least(file: ImageFile, least: int) -> ImageFile:
     if file.fault is None and file.size is not None and min(file.size) < least:
         return file._replace(fault=f"{file.size[0]}x{file.size[1]} pixels, fewer than {least}")

@@ -13,7 +13,7 @@ import optax
 from jaxgan import axis
 from jaxgan.errors import InputError
 from jaxgan.objectives import Objective, least_squares
-from jaxgan.state import TrainState
+from jaxgan.state import TrainState, initial
 from jaxgan.turns import average, descend, train_step
 from jaxgan.typing import GAN, Array, Aux, Batch, Key, Metrics, Params, Turn
 
@@ -112,15 +112,8 @@ def cyclegan(
         _check_shapes(jax.eval_shape(translate, g, blank), shapes)
         d = {name: _init(discriminators[name], k, seen[name]) for name, k in zip(discriminators, keys[2:], strict=True)}
         images = {domain: jnp.zeros((pool, *x.shape[1:])) for domain, x in seen.items()}
-        return TrainState(
-            step=jnp.zeros((), jnp.int32),
-            params={"generator": g, "discriminator": d},
-            opt_state={"generator": g_tx.init(g), "discriminator": d_tx.init(d)},
-            variables={"generator": {}, "discriminator": {}},
-            memory={"pool": images | {"count": jnp.zeros((), jnp.int32)}} if pool else {},
-            # A copy: a state that is donated must not hold one buffer twice.
-            average={"generator": {"params": jax.tree.map(jnp.copy, g)}},
-        )
+        memory = {"pool": images | {"count": jnp.zeros((), jnp.int32)}} if pool else {}
+        return initial({"params": g}, {"params": d}, g_tx, d_tx, memory)
 
     def into(domain: str, params: Params, x: Array) -> Array:
         name = _INTO[domain]

@@ -19,7 +19,7 @@ from jaxgan import axis
 from jaxgan.errors import InputError, closest
 from jaxgan.nn.conditional import check_conditions
 from jaxgan.objectives import Objective, non_saturating, wasserstein
-from jaxgan.state import TrainState
+from jaxgan.state import TrainState, initial
 from jaxgan.turns import average, descend, every, repeat, sequence, together, train_step, when
 from jaxgan.typing import GAN, Array, Aux, Batch, Key, Mean, Metrics, Params, PyTree, Turn
 
@@ -153,19 +153,7 @@ def gan(
                 "--no-d-norm).",
                 stacklevel=2,
             )
-        params = {"generator": g.pop("params"), "discriminator": d.pop("params")}
-        return TrainState(
-            step=jnp.zeros((), jnp.int32),
-            params=params,
-            opt_state={
-                "generator": g_tx.init(params["generator"]),
-                "discriminator": d_tx.init(params["discriminator"]),
-            },
-            variables={"generator": g, "discriminator": d},
-            memory={},
-            # A copy: a state that is donated must not hold one buffer twice.
-            average={"generator": jax.tree.map(jnp.copy, {"params": params["generator"], **g})},
-        )
+        return initial(g, d, g_tx, d_tx)
 
     def draw(batch: Batch, key: Key) -> tuple[Array, Conditions, Conditions]:
         """Latents, the conditions of the batch, and those that the generator is asked for."""

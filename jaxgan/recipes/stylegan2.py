@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxgan import axis, penalties
+from jaxgan import axis, latent, penalties
 from jaxgan.augment import Augment, ada_init, adapt
 from jaxgan.errors import InputError
 from jaxgan.nn.stylegan2 import StyleDiscriminator, StyleGenerator
 from jaxgan.objectives import Objective, non_saturating
-from jaxgan.state import TrainState
+from jaxgan.state import TrainState, initial
 from jaxgan.transforms import lazy_adam
 from jaxgan.turns import average, descend, every, sequence, train_step
 from jaxgan.typing import GAN, Array, Aux, Batch, Key, Metrics, Params, PyTree, Turn
@@ -81,8 +81,8 @@ def stylegan2(
     g_tx = adam(interval=path_every) if g_tx is None else g_tx
     d_tx = adam(interval=r1_every) if d_tx is None else d_tx
     d_tx = optax.chain(d_tx, objective.constraint)
-    adaptive = augment is not None and target is not None
-    channels, layers = generator.shape, generator.layers
+    target = None if augment is None else target
+    layers = generator.layers
 
     def init(key: Key) -> TrainState:
         g_key, d_key = jax.random.split(key)
@@ -90,21 +90,9 @@ def stylegan2(
         group = discriminator.group or 1
         many: dict[str, Any] = {name: jnp.repeat(x, group, axis=0) for name, x in label.items()}
         g = dict(generator.init(g_key, jnp.zeros((1, generator.latent_dim)), train=False, **label))
-        d = dict(discriminator.init(d_key, jnp.zeros((group, *channels)), train=False, **many))
-        params = {"generator": g.pop("params"), "discriminator": d.pop("params")}
-        memory = {"path_length": jnp.zeros(())} if has_path else {}
-        return TrainState(
-            step=jnp.zeros((), jnp.int32),
-            params=params,
-            opt_state={
-                "generator": g_tx.init(params["generator"]),
-                "discriminator": d_tx.init(params["discriminator"]),
-            },
-            variables={"generator": g, "discriminator": d},
-            memory=memory | ({"ada": ada_init()} if adaptive else {}),
-            # A copy: a state that is donated must not hold one buffer twice.
-            average={"generator": jax.tree.map(jnp.copy, {"params": params["generator"], **g})},
-        )
+        d = dict(discriminator.init(d_key, jnp.zeros((group, *generator.shape)), train=False, **many))
+        memory: dict[str, Any] = {"path_length": jnp.zeros(())} if has_path else {}
+        return initial(g, d, g_tx, d_tx, memory | ({"ada": ada_init()} if target is not None else {}))
 
     def given(batch: Batch, n: int | None = None) -> dict[str, Any]:
         if generator.classes is None:
@@ -143,7 +131,7 @@ def stylegan2(
 
     def judge(params: Params, state: TrainState, x: Array, label: dict, key: Key) -> Array:
         if augment is not None:
-            x = augment(x, key, state.memory["ada"].p if adaptive else 1.0)
+            x = augment(x, key, 1.0 if target is None else state.memory["ada"].p)
         return cast(Array, discriminator.apply({"params": params}, x, train=True, **label))
 
     def discriminator_loss(params: Params, state: TrainState, batch: Batch, key: Key) -> tuple[Array, Aux]:
@@ -203,7 +191,7 @@ def stylegan2(
 
     update = partial(descend, axis_name=axis_name)
     d_turn = update("discriminator", discriminator_loss, d_tx)
-    if augment is not None and target is not None:
+    if target is not None:
         d_turn = adapt(d_turn, target=target, images_to_one=images_to_one, axis_name=axis_name)
     turns = [d_turn]
     if has_r1:
@@ -218,8 +206,7 @@ def stylegan2(
         variables = state.average["generator"]
         z = jax.random.normal(latent_key, (n, generator.latent_dim))
         w = cast(Array, generator.apply(variables, z, label, method="map"))
-        mean = variables["w_avg"]["mean"]
-        ws = jnp.repeat((mean + psi * (w - mean))[:, None], layers, axis=1)
+        ws = latent.truncate(latent.broadcast(w, layers), variables["w_avg"]["mean"], psi)
         return cast(Array, generator.apply(variables, ws, noise_key, method="synthesise"))
 
     return GAN(init, step, sample)

@@ -1,0 +1,48 @@
+"""What the configurations of recipes have in common that draw samples from one set of images."""
+
+import dataclasses
+
+import numpy as np
+
+from jaxgan import data as datasets
+from jaxgan import pictures
+from jaxgan.config.base import Config, View
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SampledConfig(Config):
+    """A recipe whose ``sample`` draws images, of the classes that are asked for if it is conditional."""
+
+    data: str = "digits"
+    """Data set: digits, ring, grid, the name of a tfds image data set, or a folder of images."""
+    split: str = "train"
+    """Split of a tfds data set."""
+    image_size: int | None = None
+    """Crop and resize images to this many pixels; by default they stay as they are."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.image_size is not None:
+            self._at_least("image_size", 1)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether samples are asked for by class."""
+        raise NotImplementedError
+
+    def load(self) -> datasets.Source | datasets.Synthetic:
+        return datasets.load(self.data, data_dir=self.data_dir, split=self.split, image_size=self.image_size)
+
+    def conditions(self, n: int, classes: int | None) -> dict[str, np.ndarray]:
+        """What a picture of n samples asks for: the classes in turn, row by row."""
+        if not self.labelled or classes is None:
+            return {}
+        return {"label": np.arange(n) // pictures.columns(n) % classes}
+
+    def view(self, source: datasets.AnySource, feed: datasets.Feed) -> View:
+        asked = self.conditions(self.samples, source.classes)
+        return View(
+            feed.peek(self.samples)["image"],
+            lambda gan, state, key: gan.sample(state, key, self.samples, **asked),
+            None,
+        )
