@@ -1,11 +1,13 @@
 """Checkpoints: Orbax underneath, saved in the background, checked before they are used."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as managers
 
 from jaxgan.errors import InputError
 from jaxgan.typing import PyTree
@@ -26,14 +28,21 @@ class Checkpoints:
 
         Args:
           directory: where they are.
-          keep: how many to keep; the oldest are deleted.
+          keep: how many to keep; the oldest are deleted, but for the one of the highest score.
         """
         # Orbax fails on a relative path, and only later, in its own thread.
         self._directory = Path(directory).absolute()
         self._manager = ocp.CheckpointManager(
             self._directory,
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=ocp.checkpoint_managers.LatestN(keep),
+                preservation_policy=managers.AnyPreservationPolicy(
+                    [
+                        managers.LatestN(keep),
+                        managers.BestN(
+                            get_metric_fn=lambda metrics: metrics["score"], n=1, keep_checkpoints_without_metrics=False
+                        ),
+                    ]
+                ),
             ),
         )
 
@@ -47,13 +56,14 @@ class Checkpoints:
         """The step of the newest checkpoint, None if there is none."""
         return self._manager.latest_step()
 
-    def save(self, step: int, items: dict[str, PyTree], settings: dict[str, Any]) -> None:
+    def save(self, step: int, items: dict[str, PyTree], settings: dict[str, Any], score: float | None = None) -> None:
         """Saves in the background; training may go on and donate what is saved.
 
         Args:
           step: under which to save. A step that is saved already is not saved again.
           items: what to save, by name.
           settings: JSON data that a later `restore` must agree with.
+          score: how good it is, if that was evaluated: more is better.
         """
         if step == self.latest():
             return
@@ -61,7 +71,9 @@ class Checkpoints:
         # The next step reuses the buffers of a donated state while Orbax still writes: it gets buffers of its own.
         copies = jax.tree.map(jnp.copy, items)
         args = {name: ocp.args.StandardSave(tree) for name, tree in copies.items()}
-        self._manager.save(step, args=ocp.args.Composite(about=ocp.args.JsonSave(about), **args))
+        # A score that is no number must not win.
+        metrics = None if score is None or math.isnan(score) else {"score": score}
+        self._manager.save(step, args=ocp.args.Composite(about=ocp.args.JsonSave(about), **args), metrics=metrics)
 
     def restore(
         self, like: dict[str, PyTree], settings: dict[str, Any] | None = None, step: int | None = None

@@ -241,6 +241,13 @@ def edit(args: list[str]) -> None:
     _act(edit, actions, args)
 
 
+def evaluate(args: list[str]) -> None:
+    """Measure how good a trained GAN is, or any images."""
+    from jaxgan.cli_evaluate import command
+
+    _cli(command, args, "evaluate")
+
+
 def presets(args: list[str]) -> None:
     """List the presets: what each reproduces, costs and reaches."""
 
@@ -333,6 +340,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "resume": resume,
     "sweep": sweep,
     "sample": sample,
+    "evaluate": evaluate,
     "translate": translate,
     "edit": edit,
     "presets": presets,

@@ -108,8 +108,8 @@ def direction(
     Args:
         run: Directory of the run.
         out: The PNG file.
-        method: How the direction is found: sefa (in closed form from the weights), slant or thickness (measured on
-            samples), or label (towards the class --label of a conditional generator).
+        method: How the direction is found: sefa (in closed form from the weights), slant or thickness (of strokes,
+            by its gradient), or label (towards the class --label of a conditional generator).
         layers: Which are moved: all, coarse, middle, fine, or numbers as 4-7.
         number: Which direction of sefa.
         amounts: How far, in standard deviations of the styles along the direction.

@@ -26,6 +26,8 @@ from jaxgan.typing import Array, Key, PyTree
 
 # Attributes that are measured on images: the methods of `directions` beside "sefa" and "label".
 MEASURES: dict[str, Callable[[Array], Array]] = {"slant": latent.slant, "thickness": latent.thickness}
+# Samples whose gradients are averaged: more do not change the direction.
+GRADIENTS = 512
 METHODS = ("sefa", *MEASURES, "label")
 
 
@@ -228,8 +230,8 @@ def directions(
 
     Args:
       styled: a trained generator.
-      method: how the direction is found: "sefa" (`latent.sefa` of the layers); "slant" or "thickness" of strokes, or
-        "label", by regression on samples (`latent.direction`).
+      method: how the direction is found: "sefa" (`latent.sefa` of the layers); "slant" or "thickness" of strokes, by
+        their gradient at the layers (`latent.steepest`); "label", by regression on samples (`latent.direction`).
       layers: that are moved, see `latent.layer_range`.
       number: which of the directions of "sefa", from 0 on.
       amounts: in standard deviations of styles along the direction.
@@ -265,9 +267,19 @@ def directions(
     elif method == "label":
         normal = latent.direction(w, np.asarray(styled.labels(samples)) == label)
     else:
-        normal = latent.direction(w, MEASURES[method](jnp.asarray(styled.synthesise(styled.spread(w)))))
+        normal = _measured(styled, method, tuple(chosen), styled.spread(w[:GRADIENTS]))
     ws = styled.spread(styled.draw(shown_key, count, given), psi)
     return styled.synthesise(latent.move(ws, normal * jnp.std(w @ normal), amounts, chosen))
+
+
+def _measured(styled: Styled, method: str, layers: tuple[int, ...], ws: Array) -> Array:
+    """The direction in which what is measured grows, a unit vector; the mean of those of several batches."""
+    size = min(styled.batch, len(ws))
+    batches = jnp.split(ws[: len(ws) // size * size], len(ws) // size)
+    normal = sum(_steepest(styled.generator, method, layers, styled.variables, batch) for batch in batches)
+    if not np.isfinite(normal).all():
+        raise InputError(f"No style changes the {method} of the images in these layers: they show no strokes.")
+    return normal / jnp.linalg.norm(normal)
 
 
 class Projected(NamedTuple):
@@ -322,6 +334,14 @@ def projection(
     made, ws = (np.concatenate(each)[: len(files)] for each in ([p.images for p in parts], [p.ws for p in parts]))
     errors = 127.5 * np.mean(np.abs(np.clip(made, -1, 1) - targets), axis=(1, 2, 3))
     return Projected(np.stack([targets, made], axis=1), errors, jnp.asarray(ws))
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _steepest(generator: StyleGenerator, measure: str, layers: tuple[int, ...], variables: PyTree, ws: Array) -> Array:
+    def attribute(ws: Array) -> Array:
+        return MEASURES[measure](cast(Array, generator.apply(variables, ws, method="synthesise")))
+
+    return latent.steepest(attribute, ws, layers)
 
 
 @partial(jax.jit, static_argnums=0)

@@ -301,6 +301,30 @@ def direction(w: Array, scores: Array | np.ndarray, *, ridge: float | Array = 0.
     return normal / jnp.linalg.norm(normal)
 
 
+def steepest(attribute: Callable[[Array], Array], ws: Array, layers: Sequence[int] | None = None) -> Array:
+    """The direction in which an attribute that can be differentiated grows fastest, on average over styles.
+
+    The mean gradient at the layers that are to be moved. For normal styles and all layers its expectation is the normal
+    of the regression that `direction` fits (Stein's lemma); here the layers are told apart, and few styles are enough.
+
+    Args:
+      attribute: ``ws f32[N, L, D] -> f32[N]``, each of its own styles: what is measured on the images of them.
+      ws: f32[N, L, D].
+      layers: which will move.
+
+    Returns:
+      f32[D], a unit vector; NaN where the attribute does not depend on these layers.
+
+    Raises:
+      InputError: for layers that do not exist.
+
+    >>> normal = steepest(lambda ws: slant(synthesise(ws)), ws, range(4, 8))  # doctest: +SKIP
+    """
+    gradient = jax.grad(lambda ws: jnp.sum(attribute(ws)))(ws)
+    mean = jnp.mean(jnp.sum(gradient * _mask(layers, ws), axis=1), axis=0)
+    return mean / jnp.linalg.norm(mean)
+
+
 def orthogonalise(direction: Array, others: Array) -> Array:
     """What is left of a direction that others have no part in, so that an edit leaves their attributes as they are.
 

@@ -1,8 +1,11 @@
-"""The directory of a run: config.json, metrics.jsonl, samples/*.png, checkpoints/."""
+"""The directory of a run: config.json, metrics.jsonl, samples/*.png, checkpoints/; of evaluations more."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from jaxgan import config as configs
 from jaxgan import pictures, processes
@@ -62,9 +65,18 @@ class Run:
         if self._log:
             pictures.save(images, self._directory / f"samples/{name}.png", across)
 
-    def save(self, step: int, items: dict[str, PyTree]) -> None:
-        """Saves a checkpoint, in the background."""
-        self._checkpoints.save(step, items, self._settings)
+    def evaluation(
+        self, step: int, values: dict[str, float], neighbours: np.ndarray | None, best: Callable[[dict], float]
+    ) -> None:
+        """Writes a row of evaluations.jsonl, and neighbours/STEP.png."""
+        if self._log:
+            self._log.evaluation(step, values, best)
+            if neighbours is not None:
+                pictures.save(neighbours, self._directory / f"neighbours/{step:06d}.png", 8)
+
+    def save(self, step: int, items: dict[str, PyTree], score: float | None = None) -> None:
+        """Saves a checkpoint, in the background; the one of the highest score is kept."""
+        self._checkpoints.save(step, items, self._settings, score)
 
 
 def check(run: Path, *, resume: bool, overwrite: bool) -> None:

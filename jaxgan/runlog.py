@@ -1,14 +1,16 @@
-"""What a run says while it trains: a progress bar, metrics.jsonl, TensorBoard."""
+"""What a run says while it trains: a progress bar, metrics.jsonl, evaluations.jsonl, TensorBoard, early warnings."""
 
 import json
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import rich.console
 import rich.progress
 
+from jaxgan.alarms import evaluation_alarms, training_alarms
 from jaxgan.errors import InputError
 
 
@@ -22,14 +24,10 @@ class RunLog:
     def __init__(self, run: str | Path, steps: int, start: int, tensorboard: bool = False, quiet: bool = False):
         """Opens the log; rows after step ``start``, which a resumed run writes again, are dropped."""
         run = Path(run)
-        self._path = run / "metrics.jsonl"
-        kept = [row for row in read(self._path) if row["step"] <= start] if start else []
-        self._seconds = kept[-1]["seconds"] if kept else 0.0
+        self._rows, self._evaluations = _Table(run / "metrics.jsonl", start), _Table(run / "evaluations.jsonl", start)
+        self._seconds = self._rows.kept[-1]["seconds"] if self._rows.kept else 0.0
         self._began = time.monotonic()
-        partial = self._path.with_suffix(".part")
-        partial.write_text("".join(json.dumps(row) + "\n" for row in kept))
-        partial.replace(self._path)
-        self._file = self._path.open("a")
+        self._alarms: set[str] = set()
         self._board = _tensorboard(run) if tensorboard else None
         self._console = rich.console.Console(quiet=quiet)
         self._live = self._console.is_terminal and not quiet
@@ -50,7 +48,8 @@ class RunLog:
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
-        self._file.close()
+        self._rows.close()
+        self._evaluations.close()
         if self._board is not None:
             self._board.close()
 
@@ -66,18 +65,61 @@ class RunLog:
             "images_per_second": round(images_per_second, 1),
             **metrics,
         }
-        # NaN is no JSON: a loss that is not finite is written as a string, so that it can be seen.
-        row = {k: str(v) if isinstance(v, float) and v - v != 0 else v for k, v in row.items()}
-        self._file.write(json.dumps(row) + "\n")
-        self._file.flush()
-        if self._board is not None:
-            for name, value in metrics.items():
-                self._board.add_scalar(name, value, step)
+        self._rows.add(row)
+        self._draw(step, metrics)
         speed, losses = f"{images_per_second:,.0f} images/s", _summary(metrics)
         self._bar.update(self._task, completed=step, speed=speed, losses=losses)
         if not self._live:
             total = self._bar.tasks[0].total
             self._console.print(f"step {step}/{total:.0f}  {speed}  {losses}", highlight=False)
+        self._warn(step, "training", training_alarms(self._rows.kept))
+
+    def evaluation(self, step: int, values: Mapping[str, float], best: Callable[[dict[str, float]], float]) -> None:
+        """Writes the metrics of a step, and says whether they are the best so far: those that ``best`` puts highest."""
+        earlier = max((best(row) for row in self._evaluations.kept), default=-math.inf)
+        self._evaluations.add({"step": step, **values})
+        self._draw(step, {f"evaluation/{name}": value for name, value in values.items()})
+        text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        mark = "  (best so far)" if best(dict(values)) > earlier else ""
+        self._console.print(f"step {step}  {text}{mark}", highlight=False)
+        self._warn(step, "evaluation", evaluation_alarms(self._evaluations.kept))
+
+    def _draw(self, step: int, values: Mapping[str, float]) -> None:
+        if self._board is not None:
+            for name, value in values.items():
+                self._board.add_scalar(name, value, step)
+
+    def _warn(self, step: int, origin: str, alarms: dict[str, str]) -> None:
+        """Says what has become true since the last row; an alarm that goes off again is said again."""
+        on = {f"{origin}/{name}": message for name, message in alarms.items()}
+        for name in on.keys() - self._alarms:
+            self._console.print(f"warning at step {step}: {on[name]}", style="yellow", highlight=False)
+        self._alarms = {name for name in self._alarms if not name.startswith(origin)} | on.keys()
+
+
+class _Table:
+    """Rows of JSON in a file, which a resumed run goes on with."""
+
+    def __init__(self, path: Path, start: int):
+        self._path = path
+        self.kept = [row for row in read(path) if row["step"] <= start] if start else []
+        self._file = None
+        if self.kept or path.exists():
+            partial = path.with_suffix(".part")
+            partial.write_text("".join(json.dumps(row) + "\n" for row in self.kept))
+            partial.replace(path)
+
+    def add(self, row: dict[str, Any]) -> None:
+        self.kept.append(row)
+        # NaN is no JSON: a loss that is not finite is written as a string, so that it can be seen.
+        row = {k: str(v) if isinstance(v, float) and v - v != 0 else v for k, v in row.items()}
+        self._file = self._file or self._path.open("a")
+        self._file.write(json.dumps(row) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
 
 
 def read(path: str | Path) -> list[dict[str, Any]]:

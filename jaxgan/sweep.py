@@ -60,6 +60,10 @@ def sweep(
     runs = [Path(out) / _name(member, values) for member in members]
     for run in runs:
         rundir.check(run, resume=False, overwrite=overwrite)
+    if getattr(config, "eval_every", None) is not None:
+        raise InputError(
+            "A sweep is not evaluated while it trains. Leave eval_every out, and use `jaxgan evaluate RUN`."
+        )
     mesh = parallel.sharded(_divisor(len(members), parallel.sharded(devices).size)).mesh
     source = config.load()
     images = config.batch * slices(config.build(source.shape, source.classes).step)

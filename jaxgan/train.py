@@ -1,6 +1,7 @@
 """The trainer: data, a compiled chunk of steps, logs, samples, checkpoints. It knows nothing of any one model."""
 
 import contextlib
+import functools
 import signal
 import threading
 import time
@@ -16,6 +17,7 @@ from jaxgan import data, parallel, processes, rundir
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.config import Config
 from jaxgan.config.base import View
+from jaxgan.evaluate import InTraining, in_training
 from jaxgan.parallel import WHOLE, Engine
 from jaxgan.rundir import Run
 from jaxgan.runlog import check_tensorboard
@@ -40,7 +42,8 @@ def train(
 ) -> TrainState:
     """Trains a GAN and keeps everything about it in one directory.
 
-    The directory holds ``config.json``, ``metrics.jsonl``, ``samples/*.png`` and ``checkpoints/``. The seed and the
+    The directory holds ``config.json``, ``metrics.jsonl``, ``samples/*.png`` and ``checkpoints/``, and where
+    ``config.eval_every`` asks for evaluations ``evaluations.jsonl`` and ``neighbours/*.png``. The seed and the
     step alone decide what a step computes: the same configuration gives the same bits, interrupted or not; on another
     number of devices it gives the same up to the order of sums. Ctrl-C and SIGTERM save and end.
 
@@ -95,15 +98,15 @@ def train(
     if resume:
         like = engine.shaped({"state": state, "sums": sums}, {"state": layout, "sums": WHOLE})
         state, sums = _restore(run, like, settings)
+    whole = functools.partial(jax.jit, out_shardings=engine.shardings(WHOLE))
+    evaluation = in_training(config, gan, source, whole)
     rundir.make(run, config, overwrite=overwrite)
 
     # Every picture shows the same latents: the key is used again on purpose.
     view = config.view(source, feed)
-    sample = jax.jit(
-        lambda state: view.draw(gan, state, jax.random.clone(sample_key)), out_shardings=engine.shardings(WHOLE)
-    )
+    sample = whole(lambda state: view.draw(gan, state, jax.random.clone(sample_key)))
     with Run(run, config, settings, start, tensorboard, quiet) as out, signals() as caught:
-        program = Program(chunk.compile(), sample, view, feed, images)
+        program = Program(chunk.compile(), sample, view, feed, images, evaluation)
         if not resume:
             state = engine.init(gan)(init_key)
         state, stopped = loop(config, program, state, sums, loaded, start, [out], lambda tree, _: tree, caught)
@@ -120,6 +123,7 @@ class Program(NamedTuple):
       view: how.
       feed: the data.
       images: that a step consumes.
+      evaluation: metrics while it trains, None: there are none.
     """
 
     chunk: Callable
@@ -127,6 +131,7 @@ class Program(NamedTuple):
     view: View
     feed: data.Feed
     images: int
+    evaluation: InTraining | None = None
 
 
 def loop(
@@ -156,14 +161,15 @@ def loop(
     Returns:
       The state at the end, and the signal that ended training, or 0.
     """
-    chunk, sample, view, feed, images = program
+    chunk, sample, view, feed, images, evaluation = program
     step, reach = start, feed.limit and start + feed.limit  # the loaded batches end before step `reach`
     pace, busy, logged = 1, 0.0, start  # steps of the next chunk; seconds and step since the last row
+    every = [config.log_every, config.sample_every, config.save_every, *([evaluation.every] if evaluation else [])]
     stopped = 0  # the signal that all processes know of; one may have caught another since
 
-    def save(step: int) -> None:
+    def save(step: int, score: float | None = None) -> None:
         for i, run in enumerate(runs):
-            run.save(step, {"state": member(state, i), "sums": member(sums, i)})
+            run.save(step, {"state": member(state, i), "sums": member(sums, i)}, score)
 
     def pictures(step: int) -> None:
         drawn = sample(state)
@@ -178,7 +184,7 @@ def loop(
     while step < config.steps and not stopped:
         if feed.limit and step == reach:
             loaded, reach = feed.load(step), step + feed.limit
-        events = (step + n - step % n for n in (config.log_every, config.sample_every, config.save_every))
+        events = (step + n - step % n for n in every)
         end = min(step + pace, config.steps, reach or config.steps, *events)
 
         began = time.perf_counter()
@@ -202,7 +208,12 @@ def loop(
             sums = jax.tree.map(jnp.zeros_like, sums)
         if last or step % config.sample_every == 0:
             pictures(step)
-        if step % config.save_every == 0:
+        if evaluation and (last or step % evaluation.every == 0):
+            values, picture = evaluation.measure(state)
+            for run in runs:
+                run.evaluation(step, values, picture, evaluation.best)
+            save(step, evaluation.best(values))
+        elif step % config.save_every == 0:
             save(step)
     save(step)  # at the end, or where it was interrupted
     return state, stopped

@@ -236,6 +236,22 @@ def test_scores_that_no_direction_explains():
         latent.direction(w, jnp.arange(9.0))
 
 
+def test_the_steepest_direction_is_the_mean_gradient_at_the_layers_that_move():
+    a, ws = jax.random.normal(jax.random.key(1), (4, 5)), jax.random.normal(jax.random.key(2), (5000, 4, 5))
+    linear = lambda ws: jnp.einsum("nld,ld->n", ws, a)  # noqa: E731
+    for layers, expected in ((None, a.sum(0)), ((1, 3), a[1] + a[3])):
+        np.testing.assert_allclose(
+            latent.steepest(linear, ws[:7], layers), expected / jnp.linalg.norm(expected), atol=1e-6
+        )
+    # Stein's lemma: of one normal style for all layers, that of a curve is the normal of its regression.
+    w = ws[:, 0]
+    curved = lambda w: jnp.tanh(w @ a[0]) + jnp.sin(w @ a[1] / 2)  # noqa: E731
+    found = latent.steepest(lambda ws: curved(ws.mean(1)), latent.broadcast(w, 4))
+    assert found @ latent.direction(w, curved(w), ridge=0.0) > 0.95
+    with pytest.raises(InputError, match="no layer 4 of 4"):
+        latent.steepest(linear, ws, (4,))
+
+
 def test_an_orthogonalised_direction_leaves_the_others_alone():
     normal, others = draw(0, W), draw(1, 3, W)
     others = jnp.concatenate([others, others[:1] + others[1:2]])  # not independent
@@ -429,6 +445,12 @@ def test_a_measured_attribute_follows_its_direction(styled, method):
     strips = edit.directions(styled, method, amounts=(-1, 0, 1), count=32, samples=256, psi=1.0)
     scores = edit.MEASURES[method](jnp.asarray(strips.reshape(-1, 8, 8, 1))).reshape(32, 3)
     assert (np.diff(scores.mean(0)) > 0).all()
+
+
+def test_blank_images_have_no_strokes_to_follow(styled):
+    blank = jax.tree.map(jnp.zeros_like, styled.variables)
+    with pytest.raises(InputError, match="No style changes the slant"):
+        edit.directions(dataclasses.replace(styled, variables=blank), "slant", samples=8)
 
 
 def test_a_label_pulls_images_towards_its_own(conditional):

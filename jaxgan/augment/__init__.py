@@ -13,8 +13,19 @@ image and therefore differentiable to any order.
 """
 
 from jaxgan.augment.ada import ada
-from jaxgan.augment.adapt import AdaState, ada_init, ada_update, adapt
+from jaxgan.augment.adapt import AdaState, ada_init, ada_update, adapt, real_sign, start, strength
 from jaxgan.augment.base import Augment
 from jaxgan.augment.diff import diff_augment
 
-__all__ = ["AdaState", "Augment", "ada", "ada_init", "ada_update", "adapt", "diff_augment"]
+__all__ = [
+    "AdaState",
+    "Augment",
+    "ada",
+    "ada_init",
+    "ada_update",
+    "adapt",
+    "diff_augment",
+    "real_sign",
+    "start",
+    "strength",
+]

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan import axis
+from jaxgan.augment.base import Augment
 from jaxgan.errors import InputError
 from jaxgan.state import TrainState
-from jaxgan.typing import Array, Batch, Key, Mean, Metrics, Turn
+from jaxgan.typing import Array, Batch, Key, Mean, Metrics, PyTree, Turn
 
 
 class AdaState(NamedTuple):
@@ -71,6 +72,35 @@ def ada_update(
     due = count >= interval
     p = jnp.where(due, jnp.clip(state.p + step, 0, 1), state.p)
     return AdaState(p, *(jnp.where(due, 0, x) for x in (total, count)))
+
+
+def strength(state: TrainState, target: float | Array | None) -> float | Array:
+    """The probability that a recipe augments with: the adapted one, or 1 where there is no target."""
+    return 1.0 if target is None else state.memory["ada"].p
+
+
+def start(augment: Augment | None, target: float | Array | None) -> PyTree:
+    """What a recipe's memory has of augmentation at the start."""
+    return {} if augment is None or target is None else {"ada": ada_init()}
+
+
+def real_sign(real_logits: Array, fake_logits: Array, axis_name: str | None = None) -> Array:
+    """r_t for logits whose zero means nothing: those of least squares, of critics, of relativistic discriminators.
+
+    Args:
+      real_logits: f[...], of real images.
+      fake_logits: f[...], of generated ones.
+      axis_name: the axis of ``pmap`` or ``shard_map`` that the batch is split over.
+
+    Returns:
+      f32[], the mean sign of the real logits after half of the way from their mean to that of the others is taken off.
+      As in the paper it is about 0 where the discriminator cannot tell them apart, 1 where it tells all real images.
+
+    >>> round(float(real_sign(jnp.array([0.9, 0.7]), jnp.array([0.1, 0.0]))), 3)
+    1.0
+    """
+    middle = axis.mean((jnp.mean(real_logits) + jnp.mean(fake_logits)) / 2, axis_name)
+    return jnp.mean(jnp.sign(real_logits - jax.lax.stop_gradient(middle)), dtype=jnp.float32)
 
 
 def adapt(

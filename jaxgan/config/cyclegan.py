@@ -10,7 +10,8 @@ import optax
 from jaxgan import data as datasets
 from jaxgan import objectives
 from jaxgan.config.adversarial import make_objective
-from jaxgan.config.base import Config, View
+from jaxgan.config.augmented import AugmentedConfig
+from jaxgan.config.base import View
 from jaxgan.errors import InputError
 from jaxgan.nn.cyclegan import PatchDiscriminator, ResnetGenerator, UNetGenerator
 from jaxgan.recipes.cyclegan import constant_then_linear, cyclegan
@@ -19,7 +20,7 @@ from jaxgan.typing import GAN, Array, Key
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CycleGANConfig(Config):
+class CycleGANConfig(AugmentedConfig):
     """Translation between two domains: `jaxgan.recipes.cyclegan`."""
 
     recipe: ClassVar[str] = "cyclegan"
@@ -101,6 +102,11 @@ class CycleGANConfig(Config):
                 "100, and take paired data."
             )
 
+        if self.conditional and self.augment != "none":
+            raise InputError(
+                "Augmentations change images, and conditional shows the discriminators two in one. Set --augment none."
+            )
+
     def load(self) -> datasets.Domains:
         return datasets.domains(
             self.data,
@@ -136,6 +142,7 @@ class CycleGANConfig(Config):
             d_tx=self._optimizer(self.d_lr),
             half_life=self.half_life,
             axis_name=axis_name,
+            **self.augmentation(axis_name),
         )
 
     def view(self, source: datasets.AnySource, feed: datasets.Feed) -> View:

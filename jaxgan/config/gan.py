@@ -8,7 +8,7 @@ import optax
 
 from jaxgan import nn, objectives, recipes
 from jaxgan.config.adversarial import make_objective
-from jaxgan.config.base import Config
+from jaxgan.config.augmented import AugmentedConfig
 from jaxgan.config.sampled import SampledConfig
 from jaxgan.errors import InputError
 from jaxgan.transforms import lazy_adam
@@ -16,11 +16,11 @@ from jaxgan.typing import GAN
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class GANConfig(SampledConfig):
+class GANConfig(AugmentedConfig, SampledConfig):
     """A GAN or Wasserstein GAN: `jaxgan.recipes.gan`."""
 
     recipe: ClassVar[str] = "gan"
-    free: ClassVar[frozenset[str]] = Config.free | {"remat"}
+    free: ClassVar[frozenset[str]] = SampledConfig.free | {"remat"}
 
     microbatches: int = 1
     """An update takes its batch in so many parts, one after the other, to save memory."""
@@ -143,6 +143,7 @@ class GANConfig(SampledConfig):
             classifier_weight_g=self.classifier_weight,
             classes=classes if conditional else None,
             axis_name=axis_name,
+            **self.augmentation(axis_name),
         )
 
     def _objective(self, axis_name: str | None = None) -> objectives.Objective:

@@ -1,6 +1,7 @@
 """What the configurations of recipes have in common that draw samples from one set of images."""
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 
@@ -20,8 +21,22 @@ class SampledConfig(Config):
     image_size: int | None = None
     """Crop and resize images to this many pixels; by default they stay as they are."""
 
+    eval_every: int | None = None
+    """Steps between evaluations; by default there are none."""
+    eval_metrics: str = "fid"
+    """What is evaluated: names of metrics with commas between them. The best checkpoint by the first is kept."""
+    eval_samples: int = 5000
+    """Samples of an evaluation."""
+    eval_extractor: str | None = None
+    """The network that looks at them: digits, stacked_digits or inception; by default what suits the data."""
+
+    free: ClassVar[frozenset[str]] = Config.free | {"eval_every", "eval_metrics", "eval_samples", "eval_extractor"}
+
     def __post_init__(self):
         super().__post_init__()
+        for name in ("eval_every", "eval_samples"):
+            if getattr(self, name) is not None:
+                self._at_least(name, 1 if name == "eval_every" else 2)
         if self.image_size is not None:
             self._at_least("image_size", 1)
 

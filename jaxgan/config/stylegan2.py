@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxgan import augment, recipes
+from jaxgan import recipes
+from jaxgan.config.augmented import AugmentedConfig
 from jaxgan.config.sampled import SampledConfig
 from jaxgan.errors import InputError
 from jaxgan.nn.stylegan2 import StyleDiscriminator, StyleGenerator
@@ -16,7 +17,7 @@ from jaxgan.typing import GAN
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class StyleGAN2Config(SampledConfig):
+class StyleGAN2Config(AugmentedConfig, SampledConfig):
     """StyleGAN2 with adaptive augmentation: `jaxgan.recipes.stylegan2`."""
 
     recipe: ClassVar[str] = "stylegan2"
@@ -53,12 +54,6 @@ class StyleGAN2Config(SampledConfig):
     """Steps from one to the next."""
     mixing: float = 0.9
     """Share of images with two styles."""
-    augment: Literal["none", "ada", "diff"] = "none"
-    """What the discriminator sees: images as they are, adaptively augmented, or by DiffAugment."""
-    target: float = 0.6
-    """Mean sign of the logits of real images that adaptive augmentation aims at."""
-    images_to_one: float = 500_000.0
-    """The fewest images in which its probability gets from 0 to 1."""
     g_lr: float = 2e-3
     """Learning rate of the generator."""
     d_lr: float = 2e-3
@@ -75,7 +70,7 @@ class StyleGAN2Config(SampledConfig):
             self._at_least(name, 1)
         for name in ("half_resolutions", "r1", "path_length", "mixing", "half_life"):
             self._at_least(name, 0)
-        for name in ("g_lr", "d_lr", "images_to_one"):
+        for name in ("g_lr", "d_lr"):
             self._at_least(name, 0, above=True)
         if self.batch % self.group:
             raise InputError(
@@ -106,7 +101,6 @@ class StyleGAN2Config(SampledConfig):
         return generator, StyleDiscriminator(group=self.group, **options)
 
     def build(self, shape: Any, classes: int | None, axis_name: str | None = None) -> GAN:
-        make = {"none": None, "ada": augment.ada, "diff": augment.diff_augment}[self.augment]
         generator, discriminator = self.networks(shape, classes, axis_name)
         return recipes.stylegan2(
             generator,
@@ -116,14 +110,12 @@ class StyleGAN2Config(SampledConfig):
             path_length=self.path_length,
             path_every=self.path_every,
             mixing=self.mixing,
-            augment=make and make(axis_name=axis_name),
-            target=self.target if self.augment == "ada" else None,
-            images_to_one=self.images_to_one,
             g_tx=self._optimizer(self.g_lr, self.path_every, self.path_length),
             d_tx=self._optimizer(self.d_lr, self.r1_every, self.r1),
             half_life=self.half_life,
             ramp=self.ramp,
             axis_name=axis_name,
+            **self.augmentation(axis_name),
         )
 
     def _optimizer(self, rate: float, interval: int, weight: float) -> optax.GradientTransformation:

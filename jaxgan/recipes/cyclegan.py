@@ -10,7 +10,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxgan import augment as augmentation
 from jaxgan import axis
+from jaxgan.augment import Augment, adapt, real_sign, strength
 from jaxgan.errors import InputError
 from jaxgan.objectives import Objective, least_squares
 from jaxgan.state import TrainState, initial
@@ -35,6 +37,9 @@ def cyclegan(
     paired: float | Array = 0.0,
     conditional: bool = False,
     pool: int = 50,
+    augment: Augment | None = None,
+    target: float | Array | None = 0.6,
+    images_to_one: float | Array = 500_000,
     g_tx: optax.GradientTransformation | None = None,
     d_tx: optax.GradientTransformation | None = None,
     half_life: float | Array = 0.0,
@@ -64,6 +69,10 @@ def cyclegan(
       conditional: each discriminator sees the input of the translation as well, in channels before those of the image,
         as in pix2pix; real images are seen with the other half of their pair.
       pool: how many fakes of each domain are remembered (section 4: 50). 0 shows those of the step alone.
+      augment: what the discriminators see instead of the images, real and generated.
+      target: of the mean sign of real images' logits (`real_sign`, over the patches of both domains), which `adapt`
+        steers the augmentation's probability ``memory["ada"].p`` to, from 0 on. None: it is always 1.
+      images_to_one: the fewest images in which the probability gets from 0 to 1.
       g_tx: the generators' optax transform, by default Adam with learning rate 2e-4, b1 0.5, b2 0.999. The paper's
         learning rate is `constant_then_linear`.
       d_tx: the discriminators', by default the same. Their loss is halved (section 7.1), penalties and all. The
@@ -79,7 +88,8 @@ def cyclegan(
       parameters ``{"ab": ..., "ba": ...}`` and "discriminator" with ``{"a": ..., "b": ...}``. Metrics end in the domain
       of the image that is judged or compared: "adversarial/b" is a loss of ab, "cycle/a", "identity/a" and "paired/a"
       are mean absolute differences without their weights, "discriminator_loss/a" is the halved loss of d_a,
-      "real_logit/a" and "fake_logit/a" are its mean logits.
+      "real_logit/a" and "fake_logit/a" are its mean logits. "real_sign" is what `adapt` looks at, "augment_p" where it
+      leads.
 
     Raises:
       InputError: for a pool of negative size, an identity loss between domains with different channels, networks that
@@ -102,7 +112,7 @@ def cyclegan(
     shapes = {"a": tuple(shape_a), "b": tuple(shape_b)}
     generators, discriminators = {"ab": ab, "ba": ba}, {"a": d_a, "b": d_b}
     compares_identity = _is_on(cycle) and _is_on(identity)
-    _check_options(shapes, pool, compares_identity, conditional)
+    _check_options(shapes, pool, compares_identity, conditional, augment is not None)
 
     def init(key: Key) -> TrainState:
         blank = {domain: jnp.zeros((1, *shape)) for domain, shape in shapes.items()}
@@ -113,7 +123,7 @@ def cyclegan(
         d = {name: _init(discriminators[name], k, seen[name]) for name, k in zip(discriminators, keys[2:], strict=True)}
         images = {domain: jnp.zeros((pool, *x.shape[1:])) for domain, x in seen.items()}
         memory = {"pool": images | {"count": jnp.zeros((), jnp.int32)}} if pool else {}
-        return initial({"params": g}, {"params": d}, g_tx, d_tx, memory)
+        return initial({"params": g}, {"params": d}, g_tx, d_tx, memory | augmentation.start(augment, target))
 
     def into(domain: str, params: Params, x: Array) -> Array:
         name = _INTO[domain]
@@ -129,16 +139,20 @@ def cyclegan(
             return {domain: images[domain] for domain in shapes}
         return {domain: jnp.concatenate([batch[_OTHER[domain]], images[domain]], axis=-1) for domain in shapes}
 
-    def judge(domain: str, params: Params, x: Array) -> Array:
+    def judge(domain: str, params: Params, state: TrainState, x: Array, key: Key) -> Array:
+        if augment is not None:
+            x = augment(x, key, strength(state, target))
         return cast(Array, discriminators[domain].apply({"params": params[domain]}, x, train=True))
 
     def generator_loss(params: Params, state: TrainState, batch: Batch, key: Key) -> tuple[Array, Aux]:
-        del key
         _check_batch(batch, shapes)
         fake, d_params = translate(params, batch), state.params["discriminator"]
         # The compiler drops the pass over real images where g_loss does not look at it.
         real, seen = see(batch, batch), see(batch, fake)
-        real_logits, fake_logits = ({d: judge(d, d_params, x[d]) for d in shapes} for x in (real, seen))
+        real_logits, fake_logits = (
+            {d: judge(d, d_params, state, x[d], k) for d, k in zip(shapes, jax.random.split(draw), strict=True)}
+            for x, draw in zip((real, seen), jax.random.split(key), strict=True)
+        )
         losses = {f"adversarial/{d}": jnp.mean(objective.g_loss(real_logits[d], fake_logits[d])) for d in shapes}
         total = losses["adversarial/a"] + losses["adversarial/b"]
 
@@ -156,14 +170,16 @@ def cyclegan(
         return total, Aux({**losses}, {"generator": {"fakes": _whole(seen, axis_name)}})
 
     def discriminator_loss(params: Params, state: TrainState, batch: Batch, key: Key) -> tuple[Array, Aux]:
-        del state
-        real, metrics = see(batch, batch), {}
+        real, metrics, signs = see(batch, batch), {}, []
         for domain, k in zip(shapes, jax.random.split(key), strict=True):
             fake = batch[f"fake_{domain}"]
-            real_logits, fake_logits = judge(domain, params, real[domain]), judge(domain, params, fake)
+            real_key, fake_key, penalty_key = jax.random.split(k, 3)
+            real_logits = judge(domain, params, state, real[domain], real_key)
+            fake_logits = judge(domain, params, state, fake, fake_key)
+            signs.append(real_sign(real_logits, fake_logits, axis_name))
             loss = jnp.mean(objective.d_loss(real_logits, fake_logits))
             if objective.penalties:
-                penalty = penalise(domain, params, real[domain], fake, k)
+                penalty = penalise(domain, params, state, real[domain], fake, penalty_key)
                 metrics[f"penalty/{domain}"] = penalty
                 loss += penalty
             metrics |= {
@@ -171,11 +187,14 @@ def cyclegan(
                 f"real_logit/{domain}": jnp.mean(real_logits),
                 f"fake_logit/{domain}": jnp.mean(fake_logits),
             }
+        metrics["real_sign"] = sum(signs) / 2
         return metrics["discriminator_loss/a"] + metrics["discriminator_loss/b"], Aux(metrics)
 
-    def penalise(domain: str, params: Params, real: Array, fake: Array, key: Key) -> Array:
+    def penalise(domain: str, params: Params, state: TrainState, real: Array, fake: Array, key: Key) -> Array:
+        key, augment_key = jax.random.split(key)
+
         def critic(x: Array) -> Array:
-            logits = judge(domain, params, x)
+            logits = judge(domain, params, state, x, jax.random.clone(augment_key))
             return jnp.mean(logits.reshape(len(logits), -1), axis=-1)
 
         return objective.penalty(critic, real, fake, key)
@@ -195,9 +214,12 @@ def cyclegan(
 
         return recalled
 
+    d_turn = descend("discriminator", discriminator_loss, d_tx, axis_name=axis_name)
+    if augment is not None and target is not None:
+        d_turn = adapt(d_turn, target=target, images_to_one=images_to_one, axis_name=axis_name)
     step = train_step(
         descend("generator", generator_loss, g_tx, axis_name=axis_name),
-        recall(descend("discriminator", discriminator_loss, d_tx, axis_name=axis_name)),
+        recall(d_turn),
         average("generator", half_life, axis_name=axis_name),
     )
 
@@ -321,7 +343,9 @@ def _init(network: nn.Module, key: Key, x: Array) -> Params:
     return params
 
 
-def _check_options(shapes: dict[str, tuple[int, ...]], pool: int, identity: bool, conditional: bool) -> None:
+def _check_options(
+    shapes: dict[str, tuple[int, ...]], pool: int, identity: bool, conditional: bool, augmented: bool
+) -> None:
     a, b = shapes["a"], shapes["b"]
     if wrong := [shape for shape in (a, b) if len(shape) != 3]:
         raise InputError(f"A domain has images of shape (height, width, channels); got {wrong[0]}.")
@@ -331,6 +355,10 @@ def _check_options(shapes: dict[str, tuple[int, ...]], pool: int, identity: bool
         raise InputError(
             f"The domains have {a[2]} and {b[2]} channels, so that no generator can leave an image as it is. "
             "Set identity=0."
+        )
+    if conditional and augmented:
+        raise InputError(
+            "Augmentations change images, and conditional=True shows the discriminators two in one. Drop one of both."
         )
     if conditional and a[:2] != b[:2]:
         raise InputError(

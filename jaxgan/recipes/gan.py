@@ -15,7 +15,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxgan import augment as augmentation
 from jaxgan import axis
+from jaxgan.augment import Augment, adapt, real_sign, strength
 from jaxgan.errors import InputError, closest
 from jaxgan.nn.conditional import check_conditions
 from jaxgan.objectives import Objective, non_saturating, wasserstein
@@ -53,6 +55,9 @@ def gan(
     simultaneous: bool = False,
     warmup: Warmup | None = None,
     penalty_every: int = 1,
+    augment: Augment | None = None,
+    target: float | Array | None = 0.6,
+    images_to_one: float | Array = 500_000,
     half_life: float | Array = 10_000.0,
     microbatches: int = 1,
     conditions: Sequence[str] | Mapping[str, jax.ShapeDtypeStruct] = (),
@@ -81,6 +86,10 @@ def gan(
         fresh latents.
       penalty_every: the objective's penalties are added on every so many steps alone, that many times as strong, as
         an update of their own (lazy regularisation, Karras et al. 2020, appendix B). Pass `lazy_adam` as ``d_tx`` then.
+      augment: what the discriminator sees instead of the images, real and generated; penalties are taken through it.
+      target: of the mean sign of real images' logits (`real_sign`), which `adapt` steers the augmentation's probability
+        ``memory["ada"].p`` to, from 0 on. None: it is always 1, as DiffAugment has it.
+      images_to_one: the fewest images in which the probability gets from 0 to 1.
       half_life: of the generator's averaged parameters, in images; samples are drawn with them.
       microbatches: every update takes its batch in so many slices, one after the other, to save memory (`descend`).
       conditions: what both networks are conditioned on: names of entries of the batch that are integer labels,
@@ -153,7 +162,7 @@ def gan(
                 "--no-d-norm).",
                 stacklevel=2,
             )
-        return initial(g, d, g_tx, d_tx)
+        return initial(g, d, g_tx, d_tx, augmentation.start(augment, target))
 
     def draw(batch: Batch, key: Key) -> tuple[Array, Conditions, Conditions]:
         """Latents, the conditions of the batch, and those that the generator is asked for."""
@@ -174,15 +183,23 @@ def gan(
         logits, class_logits = out if isinstance(out, tuple) else (out, None)
         return logits, class_logits, variables
 
+    def view(state: TrainState, images: Array, key: Key) -> Array:
+        """What the discriminator sees of the images."""
+        return images if augment is None else augment(images, key, strength(state, target))
+
     def discriminator_loss(params: Params, state: TrainState, batch: Batch, key: Key) -> tuple[Array, Aux]:
-        latent_key, penalty_key = jax.random.split(key)
+        latent_key, rest = jax.random.split(key)
+        penalty_key, real_key, fake_key = jax.random.split(rest, 3)
         real, (z, given, asked) = batch["image"], draw(batch, latent_key)
         fake, _ = generate(state.params["generator"], state, z, asked)
         # Real and fake images apart, as the paper's batch statistics demand.
-        real_logits, real_classes, variables = judge(params, state.variables["discriminator"], real, given)
-        fake_logits, fake_classes, variables = judge(params, variables, fake, asked)
+        variables, seen = state.variables["discriminator"], view(state, real, real_key)
+        real_logits, real_classes, variables = judge(params, variables, seen, given)
+        fake_logits, fake_classes, variables = judge(params, variables, view(state, fake, fake_key), asked)
         loss = jnp.mean(objective.d_loss(real_logits, fake_logits))
         metrics = logit_metrics(real_logits, fake_logits)
+        if augment is not None:
+            metrics["real_sign"] = real_sign(real_logits, fake_logits, axis_name)
         if classes is not None:
             metrics |= _by_class("real_logit", real_logits, given["label"], classes)
             metrics |= _by_class("fake_logit", fake_logits, asked["label"], classes)
@@ -193,13 +210,17 @@ def gan(
         if objective.penalties and not lazy:
             # Real and fake images that a penalty mixes have the same conditions; the compiler drops what none looks at.
             paired = fake if fake_conditions is None else generate(state.params["generator"], state, z, given)[0]
-            metrics["penalty"] = penalise(params, variables, real, paired, given, penalty_key)
+            metrics["penalty"] = penalise(params, state, variables, real, paired, given, penalty_key)
             loss += metrics["penalty"]
         return loss, Aux(metrics, {"discriminator": variables})
 
-    def penalise(params: Params, variables: PyTree, real: Array, fake: Array, given: Conditions, key: Key) -> Array:
+    def penalise(
+        params: Params, state: TrainState, variables: PyTree, real: Array, fake: Array, given: Conditions, key: Key
+    ) -> Array:
+        augment_key, key = jax.random.split(key)
+
         def critic(x: Array) -> Array:
-            return judge(params, variables, x, given)[0]
+            return judge(params, variables, view(state, x, jax.random.clone(augment_key)), given)[0]
 
         return objective.penalty(critic, real, fake, key)
 
@@ -208,17 +229,18 @@ def gan(
         z, given, _ = draw(batch, latent_key)
         fake, _ = generate(state.params["generator"], state, z, given)
         variables = state.variables["discriminator"]
-        penalty = penalise(params, variables, batch["image"], fake, given, penalty_key)
+        penalty = penalise(params, state, variables, batch["image"], fake, given, penalty_key)
         return penalty_every * penalty, Aux({"penalty": penalty})
 
     def generator_loss(params: Params, state: TrainState, batch: Batch, key: Key) -> tuple[Array, Aux]:
-        latent_key, _ = jax.random.split(key)  # as in discriminator_loss: simultaneous turns share their fakes
+        latent_key, rest = jax.random.split(key)  # as in discriminator_loss: simultaneous turns share their fakes
+        real_key, fake_key = jax.random.split(rest)
         z, given, asked = draw(batch, latent_key)
         fake, variables = generate(params, state, z, asked)
         d_params, d_variables = state.params["discriminator"], state.variables["discriminator"]
         # The compiler drops the pass over real images where g_loss does not look at it.
-        real_logits, _, d_variables = judge(d_params, d_variables, batch["image"], given)
-        fake_logits, fake_classes, _ = judge(d_params, d_variables, fake, asked)
+        real_logits, _, d_variables = judge(d_params, d_variables, view(state, batch["image"], real_key), given)
+        fake_logits, fake_classes, _ = judge(d_params, d_variables, view(state, fake, fake_key), asked)
         loss = jnp.mean(objective.g_loss(real_logits, fake_logits))
         if fake_classes is not None:
             loss += classifier_weight_g * _classify(fake_classes, asked)[0]
@@ -237,6 +259,8 @@ def gan(
         return moved
 
     d_turn = player("discriminator", discriminator, update("discriminator", discriminator_loss, d_tx))
+    if augment is not None and target is not None:
+        d_turn = adapt(d_turn, target=target, images_to_one=images_to_one, axis_name=axis_name)
     if lazy:
         d_turn = sequence(d_turn, every(penalty_every, update("discriminator", penalty_loss, d_tx, metric="lazy_loss")))
     g_turn = player("generator", generator, update("generator", generator_loss, g_tx))

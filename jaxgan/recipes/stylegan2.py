@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxgan import augment as augmentation
 from jaxgan import axis, latent, penalties
-from jaxgan.augment import Augment, ada_init, adapt
+from jaxgan.augment import Augment, adapt, strength
 from jaxgan.errors import InputError
 from jaxgan.nn.stylegan2 import StyleDiscriminator, StyleGenerator
 from jaxgan.objectives import Objective, non_saturating
@@ -92,7 +93,7 @@ def stylegan2(
         g = dict(generator.init(g_key, jnp.zeros((1, generator.latent_dim)), train=False, **label))
         d = dict(discriminator.init(d_key, jnp.zeros((group, *generator.shape)), train=False, **many))
         memory: dict[str, Any] = {"path_length": jnp.zeros(())} if has_path else {}
-        return initial(g, d, g_tx, d_tx, memory | ({"ada": ada_init()} if target is not None else {}))
+        return initial(g, d, g_tx, d_tx, memory | augmentation.start(augment, target))
 
     def given(batch: Batch, n: int | None = None) -> dict[str, Any]:
         if generator.classes is None:
@@ -131,7 +132,7 @@ def stylegan2(
 
     def judge(params: Params, state: TrainState, x: Array, label: dict, key: Key) -> Array:
         if augment is not None:
-            x = augment(x, key, 1.0 if target is None else state.memory["ada"].p)
+            x = augment(x, key, strength(state, target))
         return cast(Array, discriminator.apply({"params": params}, x, train=True, **label))
 
     def discriminator_loss(params: Params, state: TrainState, batch: Batch, key: Key) -> tuple[Array, Aux]:

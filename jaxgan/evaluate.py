@@ -1,0 +1,326 @@
+"""How good a GAN is: metrics of its samples against its data, while it trains and afterwards."""
+
+import datetime
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxgan import data
+from jaxgan.config import Config, SampledConfig
+from jaxgan.data import Source, Synthetic
+from jaxgan.errors import InputError
+from jaxgan.metrics import METRICS, check, compare
+from jaxgan.metrics.extraction import POINTS, Extractor, Seen
+from jaxgan.metrics.extractors import extractor as extractor_of
+from jaxgan.metrics.extractors import usual
+from jaxgan.metrics.features import blocks
+from jaxgan.metrics.neighbourhood import nearest
+from jaxgan.metrics.references import BATCH, order, reference
+from jaxgan.rundir import open_run
+from jaxgan.sample import restore
+from jaxgan.state import TrainState
+from jaxgan.typing import GAN, Array
+
+# These look at all real images, the others at as many as there are generated ones.
+_OF_ALL = ("fid", "intra_fid")
+# What an evaluation in training adds to the metrics that were asked for: alarms go by them.
+ALWAYS = ("authenticity", "diversity")
+# A picture of nearest neighbours has so many rows: a sample, and so many real images.
+ROWS, NEIGHBOURS = 8, 7
+
+# (images done, images in all) -> None
+Progress = Callable[[int, int], object]
+
+
+class Evaluation(NamedTuple):
+    """Metrics of one checkpoint.
+
+    Attributes:
+      values: by name, the mean over seeds.
+      deviations: by name, their standard deviation over seeds (ddof 1); none of a single seed.
+      about: JSON data: what was compared, through what, how many, when.
+      neighbours: f32[ROWS * (1 + NEIGHBOURS), H, W, C] in [-1, 1], row by row a sample and the real images nearest to
+        it; None of points.
+    """
+
+    values: dict[str, float]
+    deviations: dict[str, float]
+    about: dict[str, Any]
+    neighbours: np.ndarray | None
+
+    def as_data(self) -> dict[str, Any]:
+        """The numbers as JSON data."""
+        return {"values": self.values, "deviations": self.deviations, **self.about}
+
+
+def evaluate(
+    run: str | Path,
+    metrics: Sequence[str] | None = None,
+    *,
+    samples: int | None = None,
+    seeds: int = 1,
+    step: int | None = None,
+    split: str | None = None,
+    extractor: Extractor | None = None,
+    progress: Progress = lambda done, total: None,
+) -> Evaluation:
+    """Metrics of a run's samples, drawn with the averaged parameters, against the data that it was trained on.
+
+    The FIDs look at all real images, the other metrics at as many as there are samples.
+
+    Args:
+      run: directory of the run.
+      metrics: names in `metrics.METRICS`; by default "fid", "kid" and "prdc", of points "modes" and "swd".
+      samples: how many; by default 10,000, of points 2,500 as in PacGAN.
+      seeds: so many sets of samples are drawn and compared.
+      step: of the checkpoint, by default the newest.
+      split: of the data, by default the one of the training.
+      extractor: what images are looked at through, by default the one of `metrics.extractors.usual`.
+      progress: called with the number of images done and of all.
+
+    Raises:
+      InputError: if there is no run, or it translates images; for an unknown metric, or one that looks at what there is
+        not; for fewer than 2 samples or no seed.
+
+    >>> evaluate("runs/dcgan-mnist", ["fid", "prdc"], samples=5000).values["fid"]  # doctest: +SKIP
+    """
+    config = open_run(run)
+    if not isinstance(config, SampledConfig):
+        raise InputError(
+            f"{run} draws no samples: it translates images. Translate some by `jaxgan translate`, and compare folders: "
+            "`jaxgan evaluate --images OUT --reference DIR`."
+        )
+    source = data.load(config.data, data_dir=config.data_dir, split=split or config.split, image_size=config.image_size)
+    points = isinstance(source, Synthetic)
+    samples = samples or (2500 if points else 10_000)
+    metrics = metrics or (("modes", "swd") if points else ("fid", "kid", "prdc"))
+    if samples < 2 or seeds < 1:
+        raise InputError(f"{samples} samples and {seeds} seeds: metrics need at least 2 samples and 1 seed.")
+    extractor = _extractor(source, extractor, None)
+    total = seeds * samples + (0 if points else source.size)
+    trained = restore(run, step)
+    real = look(source, extractor, samples, progress=lambda done, _: progress(done, total))
+    _check(metrics, real, config)
+    draw = drawer(config, trained.gan, extractor, samples, real.label, jax.jit)
+    done = total - seeds * samples
+    sets = []
+    for seed in range(seeds):
+        start = done + seed * samples
+        sets.append(draw(trained.state, seed, lambda n, start=start: progress(start + n, total)))
+    values = [measure(real, fake, metrics) for fake, _ in sets]
+    about = {
+        "run": Path(run).name,
+        "step": int(trained.state.step),
+        "data": f"{source.name}" if points else f"{config.data} {split or config.split}",
+        "samples": samples,
+        "seeds": seeds,
+        **_about(real, extractor),
+    }
+    fake, images = sets[0]
+    picture = None if isinstance(source, Synthetic) else neighbours(source, real, fake, images)
+    return Evaluation(*_summary(values), about, picture)
+
+
+def evaluate_images(
+    images: str,
+    reference_images: str,
+    metrics: Sequence[str] = ("fid", "kid", "prdc"),
+    *,
+    split: str = "train",
+    image_size: int | None = None,
+    data_dir: str | Path | None = None,
+    extractor: Extractor | None = None,
+    progress: Progress = lambda done, total: None,
+) -> Evaluation:
+    """Metrics of images of any origin against others.
+
+    Args:
+      images: a folder of them, or the name of a data set.
+      reference_images: a folder of real images, or the name of a data set.
+      metrics: names in `metrics.METRICS`.
+      split: of a tfds data set.
+      image_size: side in pixels that images are cropped and resized to, antialiased; by default they stay as they are.
+      data_dir: where tfds data sets are.
+      extractor: by default that of `metrics.extractors.usual` for the reference.
+      progress: called with the number of images done and of all.
+
+    Raises:
+      InputError: if there are no such images, or a metric is unknown or looks at what there is not.
+    """
+    sources = []
+    for name in (reference_images, images):
+        source = data.load(name, data_dir=data_dir, split=split, image_size=image_size)
+        if isinstance(source, Synthetic):
+            raise InputError(f"{name!r} draws points. Name a folder of images, or a data set of them.")
+        sources.append(source)
+    real_source, fake_source = sources
+    extractor = _extractor(real_source, extractor, None)
+    total = real_source.size + fake_source.size
+    real = reference(real_source, extractor, progress=lambda done, _: progress(done, total))
+    fake = reference(fake_source, extractor, progress=lambda done, _: progress(real_source.size + done, total))
+    check(metrics, real, fake)
+    about = {"images": images, "data": reference_images, "samples": fake_source.size, **_about(real, extractor)}
+    chosen = fake_source.read(order(fake_source, ROWS))["image"]
+    if chosen.shape[1:] != real_source.shape:
+        return Evaluation(*_summary([measure(real, fake, metrics)]), about, None)
+    picture = neighbours(real_source, real, fake, _floats(chosen))
+    return Evaluation(*_summary([measure(real, fake, metrics)]), about, picture)
+
+
+class InTraining(NamedTuple):
+    """Evaluation while a run trains.
+
+    Attributes:
+      every: so many steps.
+      measure: ``state -> (values by name, a picture of nearest neighbours or None)``.
+      best: ``values -> float``, by which the best checkpoint is kept: more is better.
+      name: of the value that this is.
+    """
+
+    every: int
+    measure: Callable[[TrainState], tuple[dict[str, float], np.ndarray | None]]
+    best: Callable[[dict[str, float]], float]
+    name: str
+
+
+def in_training(
+    config: Config, gan: GAN, source: data.AnySource, jit: Callable[[Callable], Callable]
+) -> InTraining | None:
+    """What ``config.eval_every`` asks for, None if nothing. Looks at the real images, or finds them in the cache.
+
+    Args:
+      config: of the run.
+      gan: its functions.
+      source: its data.
+      jit: compiles a function of the state for its engine, with outputs that every process has whole.
+
+    Raises:
+      InputError: for an unknown metric or extractor, or one that looks at what there is not.
+    """
+    if not isinstance(config, SampledConfig) or config.eval_every is None:
+        return None
+    assert isinstance(source, Source | Synthetic)
+    metrics = [name.strip() for name in config.eval_metrics.split(",")]
+    extractor = _extractor(source, None, config.eval_extractor)
+    real = look(source, extractor, config.eval_samples)
+    _check(metrics, real, config)
+    draw = drawer(config, gan, extractor, config.eval_samples, real.label, jit)
+    extra = [name for name in ALWAYS if name not in metrics]
+
+    def values(state: TrainState) -> tuple[dict[str, float], np.ndarray | None]:
+        fake, images = draw(state, 0)
+        picture = None if isinstance(source, Synthetic) else neighbours(source, real, fake, images)
+        return measure(real, fake, [*metrics, *extra]), picture
+
+    first = METRICS[metrics[0]]
+    # The first value of a metric is its own: prdc's is its precision.
+    name = "precision" if metrics[0] == "prdc" else metrics[0]
+    return InTraining(config.eval_every, values, lambda values: first.sign * float(values[name]), name)
+
+
+def look(source: Source | Synthetic, extractor: Extractor, samples: int, progress: Progress = lambda *_: None) -> Seen:
+    """What the extractor sees of all images of a source; of a mixture it is so many points."""
+    if not isinstance(source, Synthetic):
+        return reference(source, extractor, progress=progress)
+    drawn = source.draw(jax.random.key(0), samples)
+    return Seen(np.asarray(drawn["image"]), None, np.asarray(drawn["label"]), (source.modes, source.std))
+
+
+def drawer(
+    config: SampledConfig,
+    gan: GAN,
+    extractor: Extractor,
+    samples: int,
+    label: np.ndarray | None,
+    jit: Callable[[Callable], Callable],
+) -> Callable[..., tuple[Seen, np.ndarray]]:
+    """``(state, seed, progress) -> (what the extractor sees of the samples, the first of them)``.
+
+    Args:
+      config: of the run; a conditional GAN is asked for the classes of the real images, in their proportions.
+      gan: its functions.
+      extractor: the network.
+      samples: how many are drawn, from `reference.BATCH` at a time.
+      label: i[N], the classes of the real images in a random order.
+      jit: see `in_training`.
+    """
+    batch = min(BATCH, samples)
+
+    @jit
+    def program(state: TrainState, key: Array, asked: dict[str, Array]) -> tuple[Array, Array, Array | None]:
+        images = gan.sample(state, key, batch, **asked)
+        return images, *extractor.apply(images)
+
+    asked_for = None
+    if config.labelled:
+        assert label is not None
+        asked_for = np.resize(label, samples)
+
+    def draw(
+        state: TrainState, seed: int, progress: Callable[[int], object] = lambda done: None
+    ) -> tuple[Seen, np.ndarray]:
+        keys = jax.random.split(jax.random.key(seed), -(-samples // batch))
+        features, logits, first = [], [], np.zeros(0)
+        for key, rows in zip(keys, blocks(samples, batch), strict=True):
+            # The last batch is drawn whole, and what is too much of it is left out.
+            asked = {} if asked_for is None else {"label": np.resize(asked_for[rows], batch)}
+            images, some, predicted = program(state, key, asked)
+            first = np.asarray(images[:ROWS]) if rows.start == 0 else first
+            features.append(np.asarray(some, np.float32))
+            if predicted is not None:
+                logits.append(np.asarray(predicted, np.float32))
+            progress(min(rows.stop, samples))
+        seen = Seen(np.concatenate(features), np.concatenate(logits) if logits else None).first(samples)
+        return seen._replace(label=asked_for), first
+
+    return draw
+
+
+def measure(real: Seen, fake: Seen, metrics: Sequence[str]) -> dict[str, float]:
+    """The metrics, of which only the FIDs look at more real images than there are generated ones."""
+    equal = real.first(len(fake.features))
+    return {k: v for name in metrics for k, v in compare(real if name in _OF_ALL else equal, fake, [name]).items()}
+
+
+def neighbours(source: Source, real: Seen, fake: Seen, images: np.ndarray) -> np.ndarray:
+    """Row by row a generated image and the real ones whose features are nearest to its own, in [-1, 1]."""
+    count = min(NEIGHBOURS, len(real.features))
+    _, indices = nearest(real.features, fake.features[: len(images)], count)
+    found = _floats(source.read(order(source)[indices.ravel()])["image"])
+    found = found.reshape(len(images), count, *images.shape[1:])
+    return np.concatenate([images[:, None], found], axis=1).reshape(-1, *images.shape[1:])
+
+
+def _extractor(source: Source | Synthetic, given: Extractor | None, name: str | None) -> Extractor:
+    if isinstance(source, Synthetic):
+        if given is not None or name is not None:
+            raise InputError(f"The data {source.name!r} has points, which are their own features. Name no extractor.")
+        return POINTS
+    return given or extractor_of(name or usual(source.name, source.shape[-1]))
+
+
+def _check(metrics: Sequence[str], real: Seen, config: SampledConfig) -> None:
+    """Says what a metric lacks before anything is drawn."""
+    check(metrics, real, Seen(real.features, real.logits, real.label if config.labelled else None))
+
+
+def _about(real: Seen, extractor: Extractor) -> dict[str, Any]:
+    return {
+        "real": len(real.features),
+        "extractor": extractor.name,
+        "extractor_digest": extractor.digest,
+        "date": datetime.date.today().isoformat(),
+    }
+
+
+def _summary(values: Sequence[dict[str, float]]) -> tuple[dict[str, float], dict[str, float]]:
+    columns = {name: [row[name] for row in values] for name in values[0]}
+    deviations = {k: float(np.std(v, ddof=1)) for k, v in columns.items()} if len(values) > 1 else {}
+    return {k: float(np.mean(v)) for k, v in columns.items()}, deviations
+
+
+def _floats(images: np.ndarray) -> np.ndarray:
+    return images if images.dtype == np.float32 else images.astype(np.float32) / 127.5 - 1
