@@ -69,6 +69,19 @@ def fit(feed: data.Feed, steps: int, seed: int) -> Params:
     return jax.tree.map(lambda x: np.asarray(x, np.float16), train(loaded, params))
 
 
+def spread(params: Params, images: np.ndarray) -> dict[str, np.ndarray]:
+    """Mean and standard deviation of each feature over images."""
+    single = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), params)
+
+    @jax.jit
+    def features(x: Array) -> Array:
+        out = DigitClassifier().apply({"params": single}, x, train=False)
+        return cast(tuple[Array, Array], out)[0]
+
+    found = np.concatenate([features(jnp.asarray(part)) for part in np.split(images, 60)]).astype(np.float64)
+    return {"mean": found.mean(axis=0).astype(np.float32), "std": found.std(axis=0).astype(np.float32)}
+
+
 def recognised(images: np.ndarray | Array) -> np.ndarray:
     """The classes that the classifier sees, i[N]; in parts, to save memory."""
 
@@ -109,7 +122,7 @@ def train(epochs: int = 8, batch: int = 100, seed: int = 0, data_dir: Path | Non
     sets = [read(mnist), *[read(small, 0, known)] * 5]  # small ones several times: they are few
     source = data.from_arrays(*(np.concatenate(parts) for parts in zip(*sets, strict=True)))
     params = fit(data.feed(source, batch, seed), epochs * source.size // batch, seed)
-    arrays: dict[str, Any] = flatten_dict(params, sep="/")
+    arrays: dict[str, Any] = flatten_dict({"params": params, "features": spread(params, sets[0][0])}, sep="/")
     path = Path(jaxgan.__file__).parent / "metrics" / WEIGHTS
     np.savez_compressed(path, **arrays)
     measured: dict[str, Any] = {"epochs": epochs, "bytes": path.stat().st_size}

@@ -10,6 +10,7 @@ from jax.sharding import AxisType, PartitionSpec
 
 from jaxgan import axis, nn
 from jaxgan.errors import InputError
+from jaxgan.nn.stylegan2 import _DownBlock as DownBlock
 
 B, K, LATENT, W = 8, 3, 5, 6
 LABELS = np.arange(B, dtype=np.int32) % K
@@ -219,6 +220,20 @@ def test_the_papers_numbers_of_parameters():
     cifar = shapes_of(nn.StyleGenerator((32, 32, 3), mapping_layers=2), 1, 512)["params"]
     assert {conv["kernel"].shape for name, conv in cifar["synthesis"].items() if "conv" in name} == {(3, 3, 512, 512)}
     assert sorted(cifar["mapping"]) == ["dense_0", "dense_1"]
+
+
+def test_a_discriminator_without_shortcuts_is_the_other_one_without_them():
+    plain, residual = (shapes_of(discriminator(residual=r), B, 16, 16, 3)["params"] for r in (False, True))
+    assert residual["block_16"].keys() - plain["block_16"].keys() == {"shortcut"}
+    assert plain.keys() == residual.keys()
+    # A block whose shortcut is closed differs by the factor that keeps the variance of a sum.
+    x = draw(1, 2, 8, 8, 3)
+    params = DownBlock(5, True).init(jax.random.key(0), x)["params"]
+    params["shortcut"]["kernel"] *= 0
+    opened = DownBlock(5, False).apply({"params": {k: v for k, v in params.items() if k != "shortcut"}}, x)
+    np.testing.assert_allclose(
+        DownBlock(5, True).apply({"params": params}, x), opened / np.sqrt(2), rtol=1e-5, atol=1e-6
+    )
 
 
 @pytest.fixture(scope="module")

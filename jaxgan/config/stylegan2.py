@@ -38,6 +38,8 @@ class StyleGAN2Config(AugmentedConfig, SampledConfig):
     """Dimensions of the styles."""
     mapping_layers: int = 8
     """Layers of the mapping network."""
+    residual: bool = True
+    """The discriminator's blocks have a path past their convolutions."""
     group: int = 4
     """Images of a group of the minibatch standard deviation; they divide the batch."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -98,7 +100,7 @@ class StyleGAN2Config(AugmentedConfig, SampledConfig):
             "axis_name": axis_name,
         }
         generator = StyleGenerator(shape, latent_dim=self.latent_dim, w_dim=self.w_dim, **options)
-        return generator, StyleDiscriminator(group=self.group, **options)
+        return generator, StyleDiscriminator(group=self.group, residual=self.residual, **options)
 
     def build(self, shape: Any, classes: int | None, axis_name: str | None = None) -> GAN:
         generator, discriminator = self.networks(shape, classes, axis_name)

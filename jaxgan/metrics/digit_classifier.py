@@ -18,7 +18,7 @@ from jaxgan.errors import InputError
 from jaxgan.metrics.extraction import Extractor
 from jaxgan.nn import Conv
 from jaxgan.nn.attention import max_pool
-from jaxgan.typing import Array, Params
+from jaxgan.typing import Array, PyTree
 
 SIDE, CLASSES, WEIGHTS = 28, 10, "digits.npz"
 
@@ -46,16 +46,18 @@ def resize(images: Array) -> Array:
 def digits() -> Extractor:
     """The classifier: 64 features and the logits of ten classes, of grey images of digits.
 
+    Features are standardised: over MNIST's training images each has mean 0 and variance 1.
+
     Raises:
       InputError: while tracing, for images with colours.
 
     >>> features, logits = digits().apply(images)  # doctest: +SKIP
     """
-    params, digest = _weights()
+    weights, digest = _weights()
 
     def apply(images: Array) -> tuple[Array, Array]:
         _check(images, 1)
-        return _classify(params, images)
+        return _classify(weights, images)
 
     return Extractor("digits", digest, apply)
 
@@ -69,11 +71,11 @@ def stacked_digits() -> Extractor:
     Raises:
       InputError: while tracing, for images without three channels.
     """
-    params, digest = _weights()
+    weights, digest = _weights()
 
     def apply(images: Array) -> tuple[Array, Array]:
         _check(images, 3)
-        features, logits = zip(*(_classify(params, images[..., i, None]) for i in range(3)), strict=True)
+        features, logits = zip(*(_classify(weights, images[..., i, None]) for i in range(3)), strict=True)
         hundreds, tens, units = (jax.nn.log_softmax(x) for x in logits)
         joint = hundreds[:, :, None, None] + tens[:, None, :, None] + units[:, None, None, :]
         return jnp.concatenate(features, axis=1), joint.reshape(len(images), CLASSES**3)
@@ -81,19 +83,20 @@ def stacked_digits() -> Extractor:
     return Extractor("stacked_digits", digest, apply)
 
 
-def _classify(params: Params, images: Array) -> tuple[Array, Array]:
-    out = DigitClassifier().apply({"params": params}, resize(images), train=False)
-    return cast(tuple[Array, Array], out)
+def _classify(weights: PyTree, images: Array) -> tuple[Array, Array]:
+    out = DigitClassifier().apply({"params": weights["params"]}, resize(images), train=False)
+    features, logits = cast(tuple[Array, Array], out)
+    return (features - weights["features"]["mean"]) / weights["features"]["std"], logits
 
 
 @functools.cache
-def _weights() -> tuple[Params, str]:
-    """The parameters, and a digest of their file."""
+def _weights() -> tuple[PyTree, str]:
+    """``{"params": ..., "features": {"mean": f32[64], "std": f32[64]}}``, and a digest of their file."""
     file = resources.files("jaxgan.metrics") / WEIGHTS
     content = file.read_bytes()
     with resources.as_file(file) as path, np.load(path, allow_pickle=False) as arrays:
-        params: dict[str, Any] = {name: arrays[name].astype(np.float32) for name in arrays.files}
-    return unflatten_dict(params, sep="/"), hashlib.sha256(content).hexdigest()[:16]
+        weights: dict[str, Any] = {name: arrays[name].astype(np.float32) for name in arrays.files}
+    return unflatten_dict(weights, sep="/"), hashlib.sha256(content).hexdigest()[:16]
 
 
 def _check(images: Array, channels: int) -> None:

@@ -175,7 +175,7 @@ class StyleGenerator(nn.Module):
 
 
 class StyleDiscriminator(nn.Module):
-    """Images to logits: StyleGAN2's residual discriminator.
+    """Images to logits: StyleGAN2's discriminator.
 
     Attributes:
       channel_base: a layer at r pixels a side has channel_base / r channels,
@@ -183,6 +183,7 @@ class StyleDiscriminator(nn.Module):
       classes: of labels: the logit is the inner product of the image's features and the mapped label (a projection
         discriminator, as ADA has it); None: unconditional.
       mapping_layers: of the label's mapping network.
+      residual: whether blocks have a path past their convolutions; ADA's networks for CIFAR-10 have none.
       group: of the minibatch standard deviation, images that follow each other in the batch; None: all of them.
       half_resolutions: so many of the highest resolutions (never 4 pixels) compute in ``dtype``, with activations cut
         at +-256; the others in float32.
@@ -196,6 +197,7 @@ class StyleDiscriminator(nn.Module):
     channel_max: int = 512
     classes: int | None = None
     mapping_layers: int = 8
+    residual: bool = True
     group: int | None = 4
     half_resolutions: int = 4
     dtype: Any = jnp.float32
@@ -211,7 +213,7 @@ class StyleDiscriminator(nn.Module):
         x = _activate(EqualConv(plan.channels(plan.side), 1, name="from_rgb")(x))
         side = plan.side
         while side > 4:
-            block = _ResidualBlock(plan.channels(side // 2), name=f"block_{side}")
+            block = _DownBlock(plan.channels(side // 2), self.residual, name=f"block_{side}")
             x = block(x.astype(plan.dtype(side)))
             side //= 2
         x = MinibatchStd(self.group, self.axis_name)(x.astype(jnp.float32))
@@ -375,18 +377,21 @@ class _ToRGB(nn.Module):
         return _clamp(x + self.param("bias", nn.initializers.zeros, (self.colours,)).astype(x.dtype))
 
 
-class _ResidualBlock(nn.Module):
+class _DownBlock(nn.Module):
     """Halves the image."""
 
     features: int
+    residual: bool
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        shortcut = _clamp(EqualConv(self.features, 1, use_bias=False, name="shortcut")(downsample2(x)))
+        shortcut = None
+        if self.residual:
+            shortcut = _clamp(EqualConv(self.features, 1, use_bias=False, name="shortcut")(downsample2(x)))
         x = _activate(EqualConv(x.shape[-1], 3, padding=1, name="conv_0")(x))
         x = upfirdn(x, BINOMIAL, pad=(2, 2))
         x = _activate(EqualConv(self.features, 3, stride=2, name="conv_1")(x))
-        return (shortcut + x) * math.sqrt(0.5)  # variances add up
+        return x if shortcut is None else (shortcut + x) * math.sqrt(0.5)  # variances add up
 
 
 def _activate(x: Array) -> Array:
