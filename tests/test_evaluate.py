@@ -109,6 +109,14 @@ def test_a_resumed_run_goes_on_evaluating_and_computes_the_same(run, tmp_path):
     assert not (tmp_path / "silent/evaluations.jsonl").exists()
 
 
+@pytest.mark.parametrize("name", ["sharded", "pmap", "shard_map"])
+def test_every_engine_evaluates_alike(run, name, tmp_path):
+    config = dataclasses.replace(TINY, steps=2, eval_metrics="fid")
+    train(config, tmp_path / "run", engine=parallel.ENGINES[name](2), quiet=True)
+    (row,) = read(tmp_path / "run/evaluations.jsonl")
+    assert row["fid"] == pytest.approx(read(run / "evaluations.jsonl")[0]["fid"], rel=1e-3)
+
+
 def test_points_are_compared_with_their_mixture(tmp_path):
     config = GANConfig(data="ring", network="mlp", width=8, depth=1, latent_dim=2, batch=16, steps=1, samples=4)
     train(config, tmp_path / "ring", engine=parallel.jit(), quiet=True)
