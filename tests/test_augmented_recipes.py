@@ -153,6 +153,8 @@ def test_configurations_augment():
     translation = CycleGANConfig(image_size=64, width=4, d_width=4, augment="ada")
     shapes = {"a": (64, 64, 3), "b": (64, 64, 3)}
     assert "ada" in jax.eval_shape(translation.build(shapes, None).init, key()).memory
+    with pytest.raises(InputError, match="A translation needs two domains"):
+        translation.build((64, 64, 3), None)
     with pytest.raises(InputError, match="conditional shows the discriminators two in one"):
         CycleGANConfig(paired=100.0, conditional=True, augment="diff")
     with pytest.raises(InputError, match="two in one"):

@@ -58,12 +58,12 @@ def test_stacked_digits_spell_a_number(mnist, seen):
 
 
 def test_fid_falls_as_noise_is_taken_from_real_images(mnist, seen):
-    real, images = moments(seen.features[:5000]), mnist["image"][5000:].astype(np.float32) / 127.5 - 1
+    real, images = moments(seen.features[:8000]), mnist["image"][8000:].astype(np.float32) / 127.5 - 1
     noise = np.random.default_rng(0).normal(size=images.shape).astype(np.float32)
     distances = []
-    for amount in (1.0, 0.5, 0.3, 0.2, 0.1, 0.05, 0.0):
+    for amount in (1.0, 0.5, 0.3, 0.2, 0.1, 0.0):
         noisy = np.clip(images + amount * noise, -1, 1)
-        distances.append(fid(real, moments(extract(digits(), np.split(noisy, 5)).features)))
+        distances.append(fid(real, moments(extract(digits(), [noisy]).features)))
     assert np.all(np.diff(distances) < 0)
     assert distances[0] > 20 * distances[-1]
 
