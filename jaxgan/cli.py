@@ -1,6 +1,7 @@
 """The command line: ``jaxgan COMMAND``. Every command imports what it needs when it runs, so that --help is quick."""
 
 import dataclasses
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -85,7 +86,7 @@ def resume(args: list[str]) -> None:
         tensorboard: bool = False,
         where: Annotated[_Where, tyro.conf.arg(name="")] = _Where(),
     ) -> None:
-        """Go on with a run from its newest checkpoint, on the same devices or on others.
+        """Go on with a run from its newest checkpoint, or from its start, on the same devices or on others.
 
         Args:
             run: Directory of the run.
@@ -362,6 +363,7 @@ def main(argv: list[str] | None = None) -> None:
             print("\n  --debug   with any command: show the whole traceback of an error")
             return
         choose("command", args[0], COMMANDS)(args[1:])
+        sys.stdout.flush()
     except InputError as error:
         if debug:
             raise
@@ -369,6 +371,10 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read the output has seen enough (`| head`). Python would say so again when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
 
 
 def _cli(command: Callable, args: list[str], name: str) -> None:

@@ -52,7 +52,7 @@ def train(
       run: the directory.
       engine: on which devices and how, by default `parallel.sharded` on all. A run may be resumed on another.
       source: the data, by default what ``config.data`` names.
-      resume: go on from the newest checkpoint in ``run``.
+      resume: go on from the newest checkpoint in ``run``; a run that died before its first begins again.
       overwrite: delete a run that is in ``run`` already.
       tensorboard: write TensorBoard logs as well.
       quiet: print nothing.
@@ -95,7 +95,7 @@ def train(
     layout = engine.layout(state)
     sums = engine.replicate(zero_sums(gan, engine, feed, loaded, state, step_key))
     chunk = make_chunk(gan, engine, feed, layout, step_key).lower(state, sums, loaded, np.int32(1))
-    if resume:
+    if start:
         like = engine.shaped({"state": state, "sums": sums}, {"state": layout, "sums": WHOLE})
         state, sums = _restore(run, like, settings)
     whole = functools.partial(jax.jit, out_shardings=engine.shardings(WHOLE))
@@ -107,7 +107,7 @@ def train(
     sample = whole(lambda state: view.draw(gan, state, jax.random.clone(sample_key)))
     with Run(run, config, settings, start, tensorboard, quiet) as out, signals() as caught:
         program = Program(chunk.compile(), sample, view, feed, images, evaluation)
-        if not resume:
+        if not start:
             state = engine.init(gan)(init_key)
         state, stopped = loop(config, program, state, sums, loaded, start, [out], lambda tree, _: tree, caught)
     stop(stopped)

@@ -43,6 +43,16 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.parametrize("args", [("presets",), ("train", "digits", "--help")])
+def test_a_reader_that_has_seen_enough(args):
+    """`jaxgan presets | head`: no traceback, and a status that is not 0."""
+    run = "from jaxgan.cli import main; main()"
+    process = subprocess.Popen([sys.executable, "-c", run, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait(timeout=60) in (1, 141)  # rich writes tables, and ends with 1
+
+
 def test_train_sample_resume_in_their_order(here, capsys):
     main(["train", "digits", *TINY])
     out = capsys.readouterr().out

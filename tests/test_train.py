@@ -162,6 +162,20 @@ def command(*args, **options):
     )
 
 
+def test_a_run_killed_before_its_first_checkpoint_begins_again(tmp_path):
+    run = tmp_path / "run"
+    process = command("train", "digits", *FLAGS.split(), "--steps", "10000000", "--run", str(run))
+    deadline = time.monotonic() + 120
+    while not read_log(run / "metrics.jsonl") and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.kill()
+    process.communicate(timeout=60)
+    config = dataclasses.replace(open_run(run), steps=50)
+    resumed = train(config, run, resume=True, quiet=True)
+    assert same_bits(resumed, train(config, tmp_path / "whole", quiet=True))
+    assert rows(run) == rows(tmp_path / "whole")  # the killed one's are gone
+
+
 @pytest.mark.parametrize(
     ("number", "status"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)]
 )
