@@ -109,7 +109,10 @@ def test_a_resumed_run_goes_on_evaluating_and_computes_the_same(run, tmp_path):
     assert not (tmp_path / "silent/evaluations.jsonl").exists()
 
 
-@pytest.mark.parametrize("name", ["sharded", "pmap", "shard_map"])
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("sharded", "shard_map")]
+
+
+@pytest.mark.parametrize("name", ["pmap", *SLOW])
 def test_every_engine_evaluates_alike(run, name, tmp_path):
     config = dataclasses.replace(TINY, steps=2, eval_metrics="fid")
     train(config, tmp_path / "run", engine=parallel.ENGINES[name](2), quiet=True)
