@@ -12,9 +12,7 @@ import pytest
 jax.config.update("jax_debug_key_reuse", True)
 
 # Files that compile for minutes come first: a process that began one last would keep all others waiting.
-LONG = tuple(
-    f"test_{name}" for name in ["stylegan2_recipe", "stylegan2", "cli", "train", "cyclegan", "gan", "translate"]
-)
+LONG = {f"test_{name}" for name in ("stylegan2_recipe", "stylegan2", "cli", "train", "cyclegan", "gan", "translate")}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
