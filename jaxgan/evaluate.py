@@ -52,8 +52,10 @@ class Evaluation(NamedTuple):
     neighbours: np.ndarray | None
 
     def as_data(self) -> dict[str, Any]:
-        """The numbers as JSON data."""
-        return {"values": self.values, "deviations": self.deviations, **self.about}
+        """The numbers as JSON data; what is not finite, which JSON does not know, as a string."""
+        tables = {"values": self.values, "deviations": self.deviations}
+        finite = {name: {k: v if np.isfinite(v) else str(v) for k, v in t.items()} for name, t in tables.items()}
+        return finite | self.about
 
 
 def evaluate(

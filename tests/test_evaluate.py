@@ -15,7 +15,7 @@ from jaxgan.alarms import evaluation_alarms, training_alarms
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.config import CycleGANConfig, GANConfig
 from jaxgan.errors import InputError
-from jaxgan.evaluate import evaluate, evaluate_images
+from jaxgan.evaluate import Evaluation, evaluate, evaluate_images
 from jaxgan.metrics import authenticity, class_modes, digits, fid, modes, moments, nearest, prdc, reference
 from jaxgan.metrics import references as store
 from jaxgan.metrics.extraction import Extractor, Seen, as_floats, extract
@@ -336,6 +336,13 @@ def test_the_command(run, tmp_path, capsys):
         with pytest.raises(SystemExit) as status:
             cli.main(["evaluate", *args])
         assert status.value.code == 2 and message in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_numbers_that_are_not_finite_are_json_all_the_same():
+    data = Evaluation({"kid": 0.5, "kid_standard_error": float("nan")}, {}, {"samples": 9}, None).as_data()
+    assert json.loads(json.dumps(data, allow_nan=False)) == {
+        "values": {"kid": 0.5, "kid_standard_error": "nan"}, "deviations": {}, "samples": 9,
+    }  # fmt: skip
 
 
 def test_what_a_set_of_samples_is():
