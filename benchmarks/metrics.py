@@ -17,8 +17,8 @@ import tyro
 from results import write
 
 from jaxgan import data
-from jaxgan.evaluate import drawer, look
-from jaxgan.metrics import digits, fid, kernel, moments, prdc
+from jaxgan.evaluate import drawer
+from jaxgan.metrics import digits, fid, kernel, moments, prdc, reference
 from jaxgan.presets import PRESETS
 
 
@@ -44,10 +44,11 @@ def main(samples: int = 10_000, rounds: int = 3, wide: int = 2048, data_dir: str
     """
     config = PRESETS["dcgan-mnist"].config
     source = data.load("mnist", data_dir=data_dir)
+    assert isinstance(source, data.Source)
     gan, extractor = config.build(source.shape, source.classes), digits()
     state = jax.jit(gan.init)(jax.random.key(0))
-    draw = drawer(config, gan, extractor, samples, None, jax.jit)  # type: ignore[arg-type]
-    real, (fake, _) = look(source, extractor, samples), draw(state, 0)  # type: ignore[arg-type]
+    draw = drawer(gan, extractor, samples, None, jax.jit)
+    real, (fake, _) = reference(source, extractor), draw(state, 0)
     equal = real.first(samples)
     kept = moments(real.features)
     parts = {

@@ -165,5 +165,5 @@ ACTIONS: dict[str, Callable[..., None]] = {
 
 
 def _save(table, out: Path) -> None:
-    pictures.save(table.reshape(-1, *table.shape[2:]), out, table.shape[1])
+    pictures.save_table(table, out)
     print(out)

@@ -47,7 +47,7 @@ def command(
     from rich.table import Table
 
     from jaxgan import pictures
-    from jaxgan.evaluate import NEIGHBOURS, evaluate, evaluate_images
+    from jaxgan.evaluate import evaluate, evaluate_images
     from jaxgan.metrics.extractors import extractor as extractor_of
 
     names = None if metrics is None else [name.strip() for name in metrics.split(",")]
@@ -69,7 +69,7 @@ def command(
         else:
             assert images is not None and reference is not None
             result = evaluate_images(
-                images, reference, names or ("fid", "kid", "prdc"), split=split or "train", image_size=image_size,
+                images, reference, names, split=split or "train", image_size=image_size,
                 data_dir=data_dir, extractor=through, progress=progress,
             )  # fmt: skip
             default = Path("evaluation.json")
@@ -84,7 +84,7 @@ def command(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(result.as_data(), indent=2) + "\n")
         if result.neighbours is not None:
-            pictures.save(result.neighbours, path.with_suffix(".png"), 1 + NEIGHBOURS)
+            pictures.save_table(result.neighbours, path.with_suffix(".png"))
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror}. Name another file with --out.") from error
     console.print(f"{about['extractor']} features, {about['real']:,} real images: {path}", highlight=False)

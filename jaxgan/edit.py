@@ -1,8 +1,8 @@
 """What can be done with the styles of a trained StyleGAN: truncation, mixing, walks, edits, projections of files.
 
-Tables of images are f32[rows, columns, H, W, C] in about [-1, 1]; `jaxgan.pictures.save` writes
-``table.reshape(-1, *table.shape[2:])`` with ``across=table.shape[1]``. Noise inputs are the generator's constant ones,
-so that images differ in their styles alone. `jaxgan.latent` has the functions that this is made of.
+Tables of images are f32[rows, columns, H, W, C] in about [-1, 1]; `jaxgan.pictures.save_table` writes them. Noise
+inputs are the generator's constant ones, so that images differ in their styles alone. `jaxgan.latent` has the functions
+that this is made of.
 """
 
 import dataclasses

@@ -1,7 +1,8 @@
 """How good a GAN is: metrics of its samples against its data, while it trains and afterwards."""
 
+import dataclasses
 import datetime
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,17 +14,19 @@ from jaxgan.config import Config, SampledConfig
 from jaxgan.data import Source, Synthetic
 from jaxgan.errors import InputError
 from jaxgan.metrics import METRICS, check, compare
-from jaxgan.metrics.extraction import POINTS, Extractor, Seen
+from jaxgan.metrics.extraction import POINTS, Extractor, Seen, gather
 from jaxgan.metrics.extractors import extractor as extractor_of
 from jaxgan.metrics.extractors import usual
 from jaxgan.metrics.features import blocks
 from jaxgan.metrics.neighbourhood import nearest
 from jaxgan.metrics.references import BATCH, order, reference
 from jaxgan.rundir import open_run
+from jaxgan.runlog import spelt
 from jaxgan.sample import restore
 from jaxgan.state import TrainState
 from jaxgan.typing import GAN, Array
 
+USUAL = ("fid", "kid", "prdc")
 # These look at all real images, the others at as many as there are generated ones.
 _OF_ALL = ("fid", "intra_fid")
 # What an evaluation in training adds to the metrics that were asked for: alarms go by them.
@@ -42,8 +45,8 @@ class Evaluation(NamedTuple):
       values: by name, the mean over seeds.
       deviations: by name, their standard deviation over seeds (ddof 1); none of a single seed.
       about: JSON data: what was compared, through what, how many, when.
-      neighbours: f32[ROWS * (1 + NEIGHBOURS), H, W, C] in [-1, 1], row by row a sample and the real images nearest to
-        it; None of points.
+      neighbours: a table f32[ROWS, 1 + NEIGHBOURS, H, W, C] in [-1, 1], in each row a sample and the real images
+        nearest to it; None of points, and of images of other sizes than the real ones.
     """
 
     values: dict[str, float]
@@ -52,10 +55,8 @@ class Evaluation(NamedTuple):
     neighbours: np.ndarray | None
 
     def as_data(self) -> dict[str, Any]:
-        """The numbers as JSON data; what is not finite, which JSON does not know, as a string."""
-        tables = {"values": self.values, "deviations": self.deviations}
-        finite = {name: {k: v if np.isfinite(v) else str(v) for k, v in t.items()} for name, t in tables.items()}
-        return finite | self.about
+        """The numbers as JSON data."""
+        return {"values": spelt(self.values), "deviations": spelt(self.deviations), **self.about}
 
 
 def evaluate(
@@ -95,18 +96,20 @@ def evaluate(
             f"{run} draws no samples: it translates images. Translate some by `jaxgan translate`, and compare folders: "
             "`jaxgan evaluate --images OUT --reference DIR`."
         )
-    source = data.load(config.data, data_dir=config.data_dir, split=split or config.split, image_size=config.image_size)
+    if split is not None:
+        config = dataclasses.replace(config, split=split)
+    source = config.load()
     points = isinstance(source, Synthetic)
     samples = samples or (2500 if points else 10_000)
-    metrics = metrics or (("modes", "swd") if points else ("fid", "kid", "prdc"))
+    metrics = metrics or (("modes", "swd") if points else USUAL)
     if samples < 2 or seeds < 1:
         raise InputError(f"{samples} samples and {seeds} seeds: metrics need at least 2 samples and 1 seed.")
-    extractor = _extractor(source, extractor, None)
+    extractor = _extractor(source, extractor)
     total = seeds * samples + (0 if points else source.size)
     trained = restore(run, step)
     real = look(source, extractor, samples, progress=lambda done, _: progress(done, total))
     _check(metrics, real, config)
-    draw = drawer(config, trained.gan, extractor, samples, real.label, jax.jit)
+    draw = drawer(trained.gan, extractor, samples, real.label if config.labelled else None, jax.jit)
     done = total - seeds * samples
     sets = []
     for seed in range(seeds):
@@ -116,7 +119,7 @@ def evaluate(
     about = {
         "run": Path(run).name,
         "step": int(trained.state.step),
-        "data": f"{source.name}" if points else f"{config.data} {split or config.split}",
+        "data": source.name if points else f"{config.data} {config.split}",
         "samples": samples,
         "seeds": seeds,
         **_about(real, extractor),
@@ -129,7 +132,7 @@ def evaluate(
 def evaluate_images(
     images: str,
     reference_images: str,
-    metrics: Sequence[str] = ("fid", "kid", "prdc"),
+    metrics: Sequence[str] | None = None,
     *,
     split: str = "train",
     image_size: int | None = None,
@@ -142,7 +145,7 @@ def evaluate_images(
     Args:
       images: a folder of them, or the name of a data set.
       reference_images: a folder of real images, or the name of a data set.
-      metrics: names in `metrics.METRICS`.
+      metrics: names in `metrics.METRICS`; by default "fid", "kid" and "prdc".
       split: of a tfds data set.
       image_size: side in pixels that images are cropped and resized to, antialiased; by default they stay as they are.
       data_dir: where tfds data sets are.
@@ -152,23 +155,22 @@ def evaluate_images(
     Raises:
       InputError: if there are no such images, or a metric is unknown or looks at what there is not.
     """
-    sources = []
+    metrics, sources = metrics or USUAL, []
     for name in (reference_images, images):
         source = data.load(name, data_dir=data_dir, split=split, image_size=image_size)
         if isinstance(source, Synthetic):
             raise InputError(f"{name!r} draws points. Name a folder of images, or a data set of them.")
         sources.append(source)
     real_source, fake_source = sources
-    extractor = _extractor(real_source, extractor, None)
+    extractor = _extractor(real_source, extractor)
     total = real_source.size + fake_source.size
     real = reference(real_source, extractor, progress=lambda done, _: progress(done, total))
     fake = reference(fake_source, extractor, progress=lambda done, _: progress(real_source.size + done, total))
     check(metrics, real, fake)
     about = {"images": images, "data": reference_images, "samples": fake_source.size, **_about(real, extractor)}
-    chosen = fake_source.read(order(fake_source, ROWS))["image"]
-    if chosen.shape[1:] != real_source.shape:
-        return Evaluation(*_summary([measure(real, fake, metrics)]), about, None)
-    picture = neighbours(real_source, real, fake, _floats(chosen))
+    picture = None
+    if fake_source.shape == real_source.shape:
+        picture = neighbours(real_source, real, fake, _floats(fake_source.read(order(fake_source, ROWS))["image"]))
     return Evaluation(*_summary([measure(real, fake, metrics)]), about, picture)
 
 
@@ -179,13 +181,11 @@ class InTraining(NamedTuple):
       every: so many steps.
       measure: ``state -> (values by name, a picture of nearest neighbours or None)``.
       best: ``values -> float``, by which the best checkpoint is kept: more is better.
-      name: of the value that this is.
     """
 
     every: int
     measure: Callable[[TrainState], tuple[dict[str, float], np.ndarray | None]]
     best: Callable[[dict[str, float]], float]
-    name: str
 
 
 def in_training(
@@ -206,10 +206,10 @@ def in_training(
         return None
     assert isinstance(source, Source | Synthetic)
     metrics = [name.strip() for name in config.eval_metrics.split(",")]
-    extractor = _extractor(source, None, config.eval_extractor)
+    extractor = _extractor(source, config.eval_extractor)
     real = look(source, extractor, config.eval_samples)
     _check(metrics, real, config)
-    draw = drawer(config, gan, extractor, config.eval_samples, real.label, jit)
+    draw = drawer(gan, extractor, config.eval_samples, real.label if config.labelled else None, jit)
     extra = [name for name in ALWAYS if name not in metrics]
 
     def values(state: TrainState) -> tuple[dict[str, float], np.ndarray | None]:
@@ -220,7 +220,7 @@ def in_training(
     first = METRICS[metrics[0]]
     # The first value of a metric is its own: prdc's is its precision.
     name = "precision" if metrics[0] == "prdc" else metrics[0]
-    return InTraining(config.eval_every, values, lambda values: first.sign * float(values[name]), name)
+    return InTraining(config.eval_every, values, lambda values: first.sign * values[name])
 
 
 def look(source: Source | Synthetic, extractor: Extractor, samples: int, progress: Progress = lambda *_: None) -> Seen:
@@ -232,7 +232,6 @@ def look(source: Source | Synthetic, extractor: Extractor, samples: int, progres
 
 
 def drawer(
-    config: SampledConfig,
     gan: GAN,
     extractor: Extractor,
     samples: int,
@@ -242,11 +241,10 @@ def drawer(
     """``(state, seed, progress) -> (what the extractor sees of the samples, the first of them)``.
 
     Args:
-      config: of the run; a conditional GAN is asked for the classes of the real images, in their proportions.
       gan: its functions.
       extractor: the network.
-      samples: how many are drawn, from `reference.BATCH` at a time.
-      label: i[N], the classes of the real images in a random order.
+      samples: how many are drawn, `references.BATCH` at a time.
+      label: i[N], what a conditional GAN is asked for: the classes of the real images, in their proportions; else None.
       jit: see `in_training`.
     """
     batch = min(BATCH, samples)
@@ -256,27 +254,25 @@ def drawer(
         images = gan.sample(state, key, batch, **asked)
         return images, *extractor.apply(images)
 
-    asked_for = None
-    if config.labelled:
-        assert label is not None
-        asked_for = np.resize(label, samples)
+    asked_for = None if label is None else np.resize(label, samples)
 
     def draw(
         state: TrainState, seed: int, progress: Callable[[int], object] = lambda done: None
     ) -> tuple[Seen, np.ndarray]:
         keys = jax.random.split(jax.random.key(seed), -(-samples // batch))
-        features, logits, first = [], [], np.zeros(0)
-        for key, rows in zip(keys, blocks(samples, batch), strict=True):
-            # The last batch is drawn whole, and what is too much of it is left out.
-            asked = {} if asked_for is None else {"label": np.resize(asked_for[rows], batch)}
-            images, some, predicted = program(state, key, asked)
-            first = np.asarray(images[:ROWS]) if rows.start == 0 else first
-            features.append(np.asarray(some, np.float32))
-            if predicted is not None:
-                logits.append(np.asarray(predicted, np.float32))
-            progress(min(rows.stop, samples))
-        seen = Seen(np.concatenate(features), np.concatenate(logits) if logits else None).first(samples)
-        return seen._replace(label=asked_for), first
+        first: list[np.ndarray] = []
+
+        def parts() -> Iterator[tuple[Array, Array | None]]:
+            for key, rows in zip(keys, blocks(samples, batch), strict=True):
+                # The last batch is drawn whole, and what is too much of it is left out.
+                asked = {} if asked_for is None else {"label": np.resize(asked_for[rows], batch)}
+                images, *seen = program(state, key, asked)
+                if not first:
+                    first.append(np.asarray(images[:ROWS]))
+                yield tuple(seen)
+
+        seen = gather(parts(), lambda done: progress(min(done, samples))).first(samples)
+        return seen._replace(label=asked_for), first[0]
 
     return draw
 
@@ -288,20 +284,22 @@ def measure(real: Seen, fake: Seen, metrics: Sequence[str]) -> dict[str, float]:
 
 
 def neighbours(source: Source, real: Seen, fake: Seen, images: np.ndarray) -> np.ndarray:
-    """Row by row a generated image and the real ones whose features are nearest to its own, in [-1, 1]."""
+    """A table, in each row a generated image and the real ones whose features are nearest to its own, in [-1, 1]."""
     count = min(NEIGHBOURS, len(real.features))
     _, indices = nearest(real.features, fake.features[: len(images)], count)
     found = _floats(source.read(order(source)[indices.ravel()])["image"])
     found = found.reshape(len(images), count, *images.shape[1:])
-    return np.concatenate([images[:, None], found], axis=1).reshape(-1, *images.shape[1:])
+    return np.concatenate([images[:, None], found], axis=1)
 
 
-def _extractor(source: Source | Synthetic, given: Extractor | None, name: str | None) -> Extractor:
+def _extractor(source: Source | Synthetic, given: Extractor | str | None) -> Extractor:
     if isinstance(source, Synthetic):
-        if given is not None or name is not None:
+        if given is not None:
             raise InputError(f"The data {source.name!r} has points, which are their own features. Name no extractor.")
         return POINTS
-    return given or extractor_of(name or usual(source.name, source.shape[-1]))
+    if isinstance(given, Extractor):
+        return given
+    return extractor_of(given or usual(source.name, source.shape[-1]))
 
 
 def _check(metrics: Sequence[str], real: Seen, config: SampledConfig) -> None:

@@ -27,6 +27,11 @@ def save(examples: Array | np.ndarray, path: str | Path, across: int | None = No
     partial.replace(path)
 
 
+def save_table(table: Array | np.ndarray, path: str | Path) -> None:
+    """Writes a table of images, f[rows, columns, H, W, 1 or 3] in [-1, 1], as one PNG."""
+    save(table.reshape(-1, *table.shape[2:]), path, table.shape[1])
+
+
 def columns(n: int) -> int:
     """In how many columns n images are shown: about as many as rows."""
     return math.isqrt(max(n - 1, 0)) + 1

@@ -72,7 +72,7 @@ class Run:
         if self._log:
             self._log.evaluation(step, values, best)
             if neighbours is not None:
-                pictures.save(neighbours, self._directory / f"neighbours/{step:06d}.png", 8)
+                pictures.save_table(neighbours, self._directory / f"neighbours/{step:06d}.png")
 
     def save(self, step: int, items: dict[str, PyTree], score: float | None = None) -> None:
         """Saves a checkpoint, in the background; the one of the highest score is kept."""

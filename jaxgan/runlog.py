@@ -27,7 +27,7 @@ class RunLog:
         self._rows, self._evaluations = _Table(run / "metrics.jsonl", start), _Table(run / "evaluations.jsonl", start)
         self._seconds = self._rows.kept[-1]["seconds"] if self._rows.kept else 0.0
         self._began = time.monotonic()
-        self._alarms: set[str] = set()
+        self._alarms: dict[str, dict[str, str]] = {}  # that are on, by what they come from
         self._board = _tensorboard(run) if tensorboard else None
         self._console = rich.console.Console(quiet=quiet)
         self._live = self._console.is_terminal and not quiet
@@ -91,10 +91,10 @@ class RunLog:
 
     def _warn(self, step: int, origin: str, alarms: dict[str, str]) -> None:
         """Says what has become true since the last row; an alarm that goes off again is said again."""
-        on = {f"{origin}/{name}": message for name, message in alarms.items()}
-        for name in on.keys() - self._alarms:
-            self._console.print(f"warning at step {step}: {on[name]}", style="yellow", highlight=False)
-        self._alarms = {name for name in self._alarms if not name.startswith(origin)} | on.keys()
+        for name, message in alarms.items():
+            if name not in self._alarms.get(origin, {}):
+                self._console.print(f"warning at step {step}: {message}", style="yellow", highlight=False)
+        self._alarms[origin] = alarms
 
 
 class _Table:
@@ -102,24 +102,28 @@ class _Table:
 
     def __init__(self, path: Path, start: int):
         self._path = path
-        self.kept = [row for row in read(path) if row["step"] <= start] if start else []
+        rows = [row for row in read(path) if row["step"] <= start] if start else []
+        self.kept = [{k: float(v) if isinstance(v, str) else v for k, v in row.items()} for row in rows]
         self._file = None
-        if self.kept or path.exists():
+        if rows or path.exists():
             partial = path.with_suffix(".part")
-            partial.write_text("".join(json.dumps(row) + "\n" for row in self.kept))
+            partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
             partial.replace(path)
 
     def add(self, row: dict[str, Any]) -> None:
         self.kept.append(row)
-        # NaN is no JSON: a loss that is not finite is written as a string, so that it can be seen.
-        row = {k: str(v) if isinstance(v, float) and v - v != 0 else v for k, v in row.items()}
         self._file = self._file or self._path.open("a")
-        self._file.write(json.dumps(row) + "\n")
+        self._file.write(json.dumps(spelt(row)) + "\n")
         self._file.flush()
 
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
+
+
+def spelt(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row as JSON can have it: NaN is no JSON, so what is not finite becomes a string, and can still be seen."""
+    return {k: str(v) if isinstance(v, float) and v - v != 0 else v for k, v in row.items()}
 
 
 def read(path: str | Path) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from jax.sharding import PartitionSpec
 from jaxgan import data, parallel, rundir
 from jaxgan import train as trainer
 from jaxgan.axis import DATA
-from jaxgan.config import Config, float_fields
+from jaxgan.config import Config, SampledConfig, float_fields
 from jaxgan.ensemble import AXES, ensemble
 from jaxgan.errors import InputError, choose
 from jaxgan.rundir import Run
@@ -60,7 +60,7 @@ def sweep(
     runs = [Path(out) / _name(member, values) for member in members]
     for run in runs:
         rundir.check(run, resume=False, overwrite=overwrite)
-    if getattr(config, "eval_every", None) is not None:
+    if isinstance(config, SampledConfig) and config.eval_every is not None:
         raise InputError(
             "A sweep is not evaluated while it trains. Leave eval_every out, and use `jaxgan evaluate RUN`."
         )

@@ -19,7 +19,7 @@ from jaxgan.evaluate import Evaluation, evaluate, evaluate_images
 from jaxgan.metrics import authenticity, class_modes, digits, fid, modes, moments, nearest, prdc, reference
 from jaxgan.metrics import references as store
 from jaxgan.metrics.extraction import Extractor, Seen, as_floats, extract
-from jaxgan.runlog import read
+from jaxgan.runlog import RunLog, read
 from jaxgan.sample import restore
 from jaxgan.sweep import sweep
 from jaxgan.train import train
@@ -336,6 +336,17 @@ def test_the_command(run, tmp_path, capsys):
         with pytest.raises(SystemExit) as status:
             cli.main(["evaluate", *args])
         assert status.value.code == 2 and message in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_a_resumed_log_takes_what_was_not_finite_for_numbers(tmp_path, capsys):
+    """Those rows are compared with new ones: the best so far, the fall of recall."""
+    best = lambda values: -values["fid"]  # noqa: E731
+    with RunLog(tmp_path, steps=9, start=0) as log:
+        log.evaluation(3, {"fid": float("inf"), "recall": float("nan")}, best)
+    with RunLog(tmp_path, steps=9, start=3) as log:
+        log.evaluation(6, {"fid": 2.0, "recall": 0.5}, best)
+    assert capsys.readouterr().out.count("best so far") == 1
+    assert [row["fid"] for row in read(tmp_path / "evaluations.jsonl")] == ["inf", 2.0]
 
 
 def test_numbers_that_are_not_finite_are_json_all_the_same():

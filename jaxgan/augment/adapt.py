@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan import axis
-from jaxgan.augment.base import Augment
 from jaxgan.errors import InputError
 from jaxgan.state import TrainState
 from jaxgan.typing import Array, Batch, Key, Mean, Metrics, PyTree, Turn
@@ -79,9 +78,9 @@ def strength(state: TrainState, target: float | Array | None) -> float | Array:
     return 1.0 if target is None else state.memory["ada"].p
 
 
-def start(augment: Augment | None, target: float | Array | None) -> PyTree:
+def start(target: float | Array | None) -> PyTree:
     """What a recipe's memory has of augmentation at the start."""
-    return {} if augment is None or target is None else {"ada": ada_init()}
+    return {} if target is None else {"ada": ada_init()}
 
 
 def real_sign(real_logits: Array, fake_logits: Array, axis_name: str | None = None) -> Array:

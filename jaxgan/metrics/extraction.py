@@ -72,17 +72,25 @@ def extract(
     >>> seen = extract(digits(), [images], label=labels)  # doctest: +SKIP
     """
     apply = jax.jit(extractor.apply)
+    return gather((apply(as_floats(batch)) for batch in batches), progress)._replace(label=label)
+
+
+def gather(parts: Iterable[tuple[Array, Array | None]], progress: Callable[[int], object]) -> Seen:
+    """What an extractor returned of one batch after the other, on the host; progress as in `extract`.
+
+    Raises:
+      InputError: if there is none.
+    """
     features, logits, done = [], [], 0
-    for batch in batches:
-        some, predicted = apply(as_floats(batch))
+    for some, predicted in parts:
         features.append(np.asarray(some, np.float32))
         if predicted is not None:
             logits.append(np.asarray(predicted, np.float32))
-        done += len(batch)
+        done += len(some)
         progress(done)
     if not features:
         raise InputError("There are no images to look at.")
-    return Seen(np.concatenate(features), np.concatenate(logits) if logits else None, label)
+    return Seen(np.concatenate(features), np.concatenate(logits) if logits else None)
 
 
 def as_floats(images: np.ndarray) -> Array:

@@ -6,6 +6,7 @@ import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -72,12 +73,12 @@ def reference(
     return seen
 
 
-def _keep(path: Path, arrays: dict[str, np.ndarray]) -> None:
+def _keep(path: Path, arrays: dict[str, Any]) -> None:
     partial = path.with_name(f"{path.stem}-{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
+            np.savez(file, **arrays)
         partial.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):

@@ -108,6 +108,7 @@ def cyclegan(
     g_tx = optax.adam(2e-4, b1=0.5) if g_tx is None else g_tx
     d_tx = optax.adam(2e-4, b1=0.5) if d_tx is None else d_tx
     d_tx = optax.chain(d_tx, objective.constraint)
+    target = None if augment is None else target
 
     shapes = {"a": tuple(shape_a), "b": tuple(shape_b)}
     generators, discriminators = {"ab": ab, "ba": ba}, {"a": d_a, "b": d_b}
@@ -123,7 +124,7 @@ def cyclegan(
         d = {name: _init(discriminators[name], k, seen[name]) for name, k in zip(discriminators, keys[2:], strict=True)}
         images = {domain: jnp.zeros((pool, *x.shape[1:])) for domain, x in seen.items()}
         memory = {"pool": images | {"count": jnp.zeros((), jnp.int32)}} if pool else {}
-        return initial({"params": g}, {"params": d}, g_tx, d_tx, memory | augmentation.start(augment, target))
+        return initial({"params": g}, {"params": d}, g_tx, d_tx, memory | augmentation.start(target))
 
     def into(domain: str, params: Params, x: Array) -> Array:
         name = _INTO[domain]
@@ -215,7 +216,7 @@ def cyclegan(
         return recalled
 
     d_turn = descend("discriminator", discriminator_loss, d_tx, axis_name=axis_name)
-    if augment is not None and target is not None:
+    if target is not None:
         d_turn = adapt(d_turn, target=target, images_to_one=images_to_one, axis_name=axis_name)
     step = train_step(
         descend("generator", generator_loss, g_tx, axis_name=axis_name),

@@ -138,6 +138,7 @@ def gan(
     g_tx = optax.adam(2e-4, b1=0.5) if g_tx is None else g_tx
     d_tx = optax.adam(2e-4, b1=0.5) if d_tx is None else d_tx
     d_tx = optax.chain(d_tx, objective.constraint)
+    target = None if augment is None else target
 
     specs = _specs(conditions)
     for network in (generator, discriminator):
@@ -162,7 +163,7 @@ def gan(
                 "--no-d-norm).",
                 stacklevel=2,
             )
-        return initial(g, d, g_tx, d_tx, augmentation.start(augment, target))
+        return initial(g, d, g_tx, d_tx, augmentation.start(target))
 
     def draw(batch: Batch, key: Key) -> tuple[Array, Conditions, Conditions]:
         """Latents, the conditions of the batch, and those that the generator is asked for."""
@@ -259,7 +260,7 @@ def gan(
         return moved
 
     d_turn = player("discriminator", discriminator, update("discriminator", discriminator_loss, d_tx))
-    if augment is not None and target is not None:
+    if target is not None:
         d_turn = adapt(d_turn, target=target, images_to_one=images_to_one, axis_name=axis_name)
     if lazy:
         d_turn = sequence(d_turn, every(penalty_every, update("discriminator", penalty_loss, d_tx, metric="lazy_loss")))

@@ -93,7 +93,7 @@ def stylegan2(
         g = dict(generator.init(g_key, jnp.zeros((1, generator.latent_dim)), train=False, **label))
         d = dict(discriminator.init(d_key, jnp.zeros((group, *generator.shape)), train=False, **many))
         memory: dict[str, Any] = {"path_length": jnp.zeros(())} if has_path else {}
-        return initial(g, d, g_tx, d_tx, memory | augmentation.start(augment, target))
+        return initial(g, d, g_tx, d_tx, memory | augmentation.start(target))
 
     def given(batch: Batch, n: int | None = None) -> dict[str, Any]:
         if generator.classes is None:
