@@ -256,6 +256,9 @@ def test_alarms_of_training():
     assert not training_alarms([bad] * 4 + [{"real_sign": "nan"}])
     assert "above 0.95 in the last 5 rows" in training_alarms([well] + [bad] * 5)["overfitting"]
     assert not training_alarms([{"loss": 1.0}] * 9)
+    # Without signs both accuracies count: 98 % rightly classified are a mean sign of 0.96.
+    assert "mean sign of 0.96" in training_alarms([{"real_accuracy": 0.98, "fake_accuracy": 0.99}] * 5)["overfitting"]
+    assert not training_alarms([{"real_accuracy": 1.0, "fake_accuracy": 0.6}] * 5)
 
 
 @pytest.mark.parametrize(
