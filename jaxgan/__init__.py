@@ -3,6 +3,7 @@
 from jaxgan import axis as axis
 from jaxgan import divergences as divergences
 from jaxgan import dynamics as dynamics
+from jaxgan import games as games
 from jaxgan import losses as losses
 from jaxgan import nn as nn
 from jaxgan import objectives as objectives

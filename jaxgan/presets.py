@@ -3,7 +3,7 @@
 import dataclasses
 from typing import NamedTuple
 
-from jaxgan.config import Config, CycleGANConfig, GANConfig, StyleGAN2Config
+from jaxgan.config import Config, CycleGANConfig, GANConfig, R3GANConfig, StyleGAN2Config
 
 
 class Preset(NamedTuple):
@@ -46,6 +46,14 @@ _WGAN_GP = dataclasses.replace(_SNGAN, width=128, objective="wgan_gp", spectral=
 _SMALL: dict = {"width": 32, "d_width": 32, "batch": 32, "d_steps": 2, "steps": 2000, "decay_steps": None}
 _NARROW: dict = {"channel_base": 512, "channel_max": 64, "latent_dim": 64, "w_dim": 64, "mapping_layers": 2}
 _FACADES: dict = {**_NARROW, "channel_base": 1024}
+
+# R3GAN at 28 pixels: 8, 16 and 32 channels, one block at each resolution. The paper's schedules, shortened.
+_R3_NARROW = R3GANConfig(
+    channel_base=224, blocks=1, group=8, batch=32, gamma=1.0, gamma_end=0.1, lr=2e-3, lr_end=5e-4, burn_in=100_000.0,
+    half_life=10_000.0,
+)  # fmt: skip
+# Modes as VEEGAN and PacGAN count them.
+_MODES: dict = {"eval_metrics": "modes", "eval_samples": 26_000, "eval_extractor": "stacked_digits"}
 
 
 def _epochs(size: int) -> dict:
@@ -251,5 +259,23 @@ PRESETS: dict[str, Preset] = {
         reproduces="eight Gaussians on a ring, as in the literature on mode collapse",
         cost="20 seconds",
         outcome="all eight modes; 85 to 91 % of the samples within three standard deviations of one",
+    ),
+    "r3gan-cifar10": Preset(
+        R3GANConfig(data="cifar10", conditional=True, batch=512, dtype="bfloat16", augment=0.55, steps=488_282),
+        reproduces="Huang et al. 2024: the paper's networks, schedules and 250 million images, without mirrored ones",
+        cost="a GPU",
+        outcome="not run yet",
+    ),
+    "r3gan-mnist": Preset(
+        dataclasses.replace(_R3_NARROW, conditional=True, steps=10_000, samples=100),
+        reproduces="Huang et al. 2024: all of it but augmentation, narrow",
+        cost="not measured yet",
+        outcome="not run yet",
+    ),
+    "r3gan-stacked-mnist": Preset(
+        dataclasses.replace(_R3_NARROW, data="stacked_mnist", steps=20_000, **_MODES),
+        reproduces="Huang et al. 2024: three digits in each image, 1,000 modes, narrow",
+        cost="not measured yet",
+        outcome="not run yet",
     ),
 }

@@ -253,6 +253,7 @@ def _moved(params: Params, updates: Params) -> Params:
     return optax.apply_updates(params, updates)
 
 
+@jax.custom_jvp
 def _step_to(p: Array, target: Array, update: Array) -> Array:
     """The update that takes p to the target, or to the last value before it, seen from zero."""
     dtype = jnp.result_type(p, update)
@@ -268,6 +269,13 @@ def _step_to(p: Array, target: Array, update: Array) -> Array:
     u = jnp.where(overshoots(u), jnp.nextafter(u, inward), u)
     # What remains lies among subnormal numbers, which XLA may flush: go to zero.
     return jnp.where(overshoots(u), -p.astype(dtype), u)
+
+
+@_step_to.defjvp
+def _step_to_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
+    # Beyond target - p there is nothing but rounding.
+    step, (p, target, _) = _step_to(*primals), tangents
+    return step, (target - p).astype(step.dtype)
 
 
 def _round_down(bound: float | Array, dtype: Any) -> Array | np.ndarray:

@@ -65,7 +65,7 @@ def descend(
       axis_name: the axis of ``pmap`` or ``shard_map`` over which gradients, metrics and variables are averaged.
 
     Returns:
-      A turn that reports the loss and the loss's own metrics.
+      A turn that reports the loss, the norm of its gradient as ``"gradient_norm/<loss>"``, and the loss's own metrics.
 
     Raises:
       InputError: if microbatches < 1; while tracing, if they do not divide the batch.
@@ -81,8 +81,10 @@ def descend(
     def turn(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, Metrics]:
         params = state.params[player]
         (value, aux), grads = gradient(axis.varying(params, axis_name), state, batch, key)
-        metrics = {metric or f"{player}_loss": value, **aux.metrics}
+        name = metric or f"{player}_loss"
+        metrics = {name: value, **aux.metrics}
         grads, metrics, variables = axis.mean((grads, metrics, aux.variables), axis_name)
+        metrics[f"gradient_norm/{name}"] = optax.tree.norm(grads)
         updates, opt_state = tx.update(grads, state.opt_state[player], params)
         state = state.replace(
             params=state.params | {player: optax.apply_updates(params, updates)},

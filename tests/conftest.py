@@ -1,18 +1,36 @@
 """What all tests share: eight CPU devices, keys used once, and where the real data is."""
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-import jax
-import pytest
+# Many tests compile the same programs: those of this session are compiled once, for all its processes. The folder is
+# named before JAX is imported, and by the first process of the session: the others inherit it.
+COMPILED = None if "JAX_COMPILATION_CACHE_DIR" in os.environ else tempfile.mkdtemp(prefix="jaxgan-tests-")
+if COMPILED:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
 
 jax.config.update("jax_debug_key_reuse", True)
 
 # Files that compile for minutes come first: a process that began one last would keep all others waiting.
-LONG = {f"test_{name}" for name in ("stylegan2_recipe", "stylegan2", "cli", "train", "cyclegan", "gan", "translate")}
+LONG = {
+    "test_stylegan2_recipe", "test_stylegan2", "test_games_recipes", "test_faults", "test_exact_resume", "test_finite",
+    "test_cli", "test_train", "test_cyclegan", "test_gan", "test_translate", "test_bad_input",
+}  # fmt: skip
+
+
+def pytest_sessionfinish() -> None:
+    if COMPILED:
+        shutil.rmtree(COMPILED, ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -101,6 +101,15 @@ def test_clip_in_float64():
         assert np.abs(np.asarray(traced)).max() <= float(np.float32(0.1))
 
 
+@pytest.mark.parametrize("dtype", (jnp.float32, jnp.bfloat16))
+def test_clip_is_differentiable(dtype):
+    """By its update a weight moves with slope 1 inside of the box, and not at all on its border."""
+    p, u = jnp.asarray([0.25, -0.25, 0.5], dtype), jnp.asarray([0.125, 0.5, -1.25], dtype)
+    new, slope = jax.jvp(lambda u: apply(clip_weights(0.5), p, u)[0], (u,), (jnp.ones_like(u),))
+    np.testing.assert_array_equal(new, [0.375, 0.25, -0.5])
+    np.testing.assert_array_equal(slope, [1, 1, 0])
+
+
 def test_float32_updates_of_bfloat16_weights():
     p, _ = scattered(jnp.bfloat16, 0.01)
     _, u = scattered(jnp.float32, 0.01)

@@ -16,6 +16,9 @@ from jaxgan.nn.dcgan import doublings as doublings
 from jaxgan.nn.minibatch import MinibatchStd as MinibatchStd
 from jaxgan.nn.mlp import MLPDiscriminator as MLPDiscriminator
 from jaxgan.nn.mlp import MLPGenerator as MLPGenerator
+from jaxgan.nn.r3gan import R3Discriminator as R3Discriminator
+from jaxgan.nn.r3gan import R3Generator as R3Generator
+from jaxgan.nn.r3gan import grouped_conv as grouped_conv
 from jaxgan.nn.resample import downsample2 as downsample2
 from jaxgan.nn.resample import upfirdn as upfirdn
 from jaxgan.nn.resample import upsample2 as upsample2

@@ -14,6 +14,7 @@ from jaxgan import augment as augmentation
 from jaxgan import axis
 from jaxgan.augment import Augment, adapt, real_sign, strength
 from jaxgan.errors import InputError
+from jaxgan.games import Lookahead, look_ahead, with_slow_weights
 from jaxgan.objectives import Objective, least_squares
 from jaxgan.state import TrainState, initial
 from jaxgan.turns import average, descend, train_step
@@ -37,6 +38,7 @@ def cyclegan(
     paired: float | Array = 0.0,
     conditional: bool = False,
     pool: int = 50,
+    lookahead: Lookahead | None = None,
     augment: Augment | None = None,
     target: float | Array | None = 0.6,
     images_to_one: float | Array = 500_000,
@@ -69,6 +71,7 @@ def cyclegan(
       conditional: each discriminator sees the input of the translation as well, in channels before those of the image,
         as in pix2pix; real images are seen with the other half of their pair.
       pool: how many fakes of each domain are remembered (section 4: 50). 0 shows those of the step alone.
+      lookahead: after every so many steps both players fall back towards slow weights, ``memory["lookahead"]``.
       augment: what the discriminators see instead of the images, real and generated.
       target: of the mean sign of real images' logits (`real_sign`, over the patches of both domains), which `adapt`
         steers the augmentation's probability ``memory["ada"].p`` to, from 0 on. None: it is always 1.
@@ -124,7 +127,8 @@ def cyclegan(
         d = {name: _init(discriminators[name], k, seen[name]) for name, k in zip(discriminators, keys[2:], strict=True)}
         images = {domain: jnp.zeros((pool, *x.shape[1:])) for domain, x in seen.items()}
         memory = {"pool": images | {"count": jnp.zeros((), jnp.int32)}} if pool else {}
-        return initial({"params": g}, {"params": d}, g_tx, d_tx, memory | augmentation.start(target))
+        state = initial({"params": g}, {"params": d}, g_tx, d_tx, memory | augmentation.start(target))
+        return with_slow_weights(state, lookahead)
 
     def into(domain: str, params: Params, x: Array) -> Array:
         name = _INTO[domain]
@@ -221,6 +225,7 @@ def cyclegan(
     step = train_step(
         descend("generator", generator_loss, g_tx, axis_name=axis_name),
         recall(d_turn),
+        *([] if lookahead is None else [look_ahead(lookahead)]),
         average("generator", half_life, axis_name=axis_name),
     )
 

@@ -19,6 +19,7 @@ from jaxgan import augment as augmentation
 from jaxgan import axis
 from jaxgan.augment import Augment, adapt, real_sign, strength
 from jaxgan.errors import InputError, closest
+from jaxgan.games import Lookahead, Rule, look_ahead, with_slow_weights
 from jaxgan.nn.conditional import check_conditions
 from jaxgan.objectives import Objective, non_saturating, wasserstein
 from jaxgan.state import TrainState, initial
@@ -53,6 +54,8 @@ def gan(
     d_tx: optax.GradientTransformation | None = None,
     d_steps: int = 1,
     simultaneous: bool = False,
+    rule: Rule | None = None,
+    lookahead: Lookahead | None = None,
     warmup: Warmup | None = None,
     penalty_every: int = 1,
     augment: Augment | None = None,
@@ -82,6 +85,9 @@ def gan(
       d_steps: discriminator updates for each of the generator (k of the GAN paper, n_critic of the WGAN paper). A
         batch holds d_steps * B images: every update sees B of them.
       simultaneous: both players step from the same state, on the same fakes, instead of one after the other.
+      rule: how both players move at once, one of `jaxgan.games`: ``extragradient``, ``partial(consensus, weight=1.0)``.
+        By default each follows its own gradient, one after the other or ``simultaneous``.
+      lookahead: after every so many steps both players fall back towards slow weights, ``memory["lookahead"]``.
       warmup: steps on which the discriminator is trained longer; they go over the batch several times, each time with
         fresh latents.
       penalty_every: the objective's penalties are added on every so many steps alone, that many times as strong, as
@@ -127,10 +133,15 @@ def gan(
     ... )  # doctest: +SKIP
     >>> threes = digits.sample(state, key, 8, label=jnp.full(8, 3))  # doctest: +SKIP
     """
-    if simultaneous and (d_steps != 1 or warmup is not None):
+    if (simultaneous or rule is not None) and (d_steps != 1 or warmup is not None):
         raise InputError(
-            f"simultaneous=True updates both players once from one state; it got d_steps = {d_steps}"
-            f"{' and a warm-up' if warmup else ''}. Drop one of the two."
+            f"{'simultaneous=True' if rule is None else 'A rule'} updates both players once from one state; it got "
+            f"d_steps = {d_steps}{' and a warm-up' if warmup else ''}. Drop one of the two."
+        )
+    if rule is not None and (simultaneous or microbatches != 1):
+        raise InputError(
+            "A rule says how both players move, and takes the batch as a whole; it got simultaneous = "
+            f"{simultaneous} and microbatches = {microbatches}. Leave them out."
         )
     if penalty_every < 1:
         raise InputError(f"penalty_every is {penalty_every}; penalties are added on every so many steps, at least 1.")
@@ -163,7 +174,7 @@ def gan(
                 "--no-d-norm).",
                 stacklevel=2,
             )
-        return initial(g, d, g_tx, d_tx, augmentation.start(target))
+        return with_slow_weights(initial(g, d, g_tx, d_tx, augmentation.start(target)), lookahead)
 
     def draw(batch: Batch, key: Key) -> tuple[Array, Conditions, Conditions]:
         """Latents, the conditions of the batch, and those that the generator is asked for."""
@@ -259,18 +270,26 @@ def gan(
 
         return moved
 
-    d_turn = player("discriminator", discriminator, update("discriminator", discriminator_loss, d_tx))
-    if target is not None:
-        d_turn = adapt(d_turn, target=target, images_to_one=images_to_one, axis_name=axis_name)
-    if lazy:
-        d_turn = sequence(d_turn, every(penalty_every, update("discriminator", penalty_loss, d_tx, metric="lazy_loss")))
-    g_turn = player("generator", generator, update("generator", generator_loss, g_tx))
-    players = (together if simultaneous else sequence)(repeat(d_steps, d_turn), g_turn)
-    step = train_step(
-        *_warmup_turns(warmup, d_steps, d_turn),
-        players,
-        average("generator", half_life, axis_name=axis_name),
-    )
+    def regulated(turn: Turn) -> Turn:
+        """The turn of the discriminator, and what follows it."""
+        if target is not None:
+            turn = adapt(turn, target=target, images_to_one=images_to_one, axis_name=axis_name)
+        if not lazy:
+            return turn
+        return sequence(turn, every(penalty_every, update("discriminator", penalty_loss, d_tx, metric="lazy_loss")))
+
+    if rule is None:
+        d_turn = regulated(player("discriminator", discriminator, update("discriminator", discriminator_loss, d_tx)))
+        g_turn = player("generator", generator, update("generator", generator_loss, g_tx))
+        players = (together if simultaneous else sequence)(repeat(d_steps, d_turn), g_turn)
+        turns = (*_warmup_turns(warmup, d_steps, d_turn), players)
+    else:
+        game = {"discriminator": (discriminator_loss, d_tx), "generator": (generator_loss, g_tx)}
+        moved = player("generator", generator, rule(game, axis_name=axis_name))
+        turns = (regulated(player("discriminator", discriminator, moved)),)
+    if lookahead is not None:
+        turns = (*turns, look_ahead(lookahead))
+    step = train_step(*turns, average("generator", half_life, axis_name=axis_name))
 
     def sample(state: TrainState, key: Key, n: int, **given: Any) -> Array:
         _check_known(given, specs, "sample()")

@@ -15,6 +15,7 @@ from jaxgan import augment as augmentation
 from jaxgan import axis, latent, penalties
 from jaxgan.augment import Augment, adapt, strength
 from jaxgan.errors import InputError
+from jaxgan.games import Lookahead, Rule, look_ahead, with_slow_weights
 from jaxgan.nn.stylegan2 import StyleDiscriminator, StyleGenerator
 from jaxgan.objectives import Objective, non_saturating
 from jaxgan.state import TrainState, initial
@@ -33,6 +34,8 @@ def stylegan2(
     path_length: float | Array = 2.0,
     path_every: int = 4,
     mixing: float | Array = 0.9,
+    rule: Rule | None = None,
+    lookahead: Lookahead | None = None,
     augment: Augment | None = None,
     target: float | Array | None = 0.6,
     images_to_one: float | Array = 500_000,
@@ -54,6 +57,8 @@ def stylegan2(
         its running mean is ``memory["path_length"]``.
       path_every: steps from one to the next.
       mixing: the share of images that have a second style from a random layer on.
+      rule: how both players move at once, as that of `gan`; the lazy regularisers have steps of their own after it.
+      lookahead: after every so many steps both players fall back towards slow weights, ``memory["lookahead"]``.
       augment: what the discriminator sees instead of the images, real and generated.
       target: of the mean sign of the logits of real images, which `adapt` steers the augmentation's probability
         ``memory["ada"].p`` to, from 0 on. None: the probability is always 1, as DiffAugment has it.
@@ -93,7 +98,7 @@ def stylegan2(
         g = dict(generator.init(g_key, jnp.zeros((1, generator.latent_dim)), train=False, **label))
         d = dict(discriminator.init(d_key, jnp.zeros((group, *generator.shape)), train=False, **many))
         memory: dict[str, Any] = {"path_length": jnp.zeros(())} if has_path else {}
-        return initial(g, d, g_tx, d_tx, memory | augmentation.start(target))
+        return with_slow_weights(initial(g, d, g_tx, d_tx, memory | augmentation.start(target)), lookahead)
 
     def given(batch: Batch, n: int | None = None) -> dict[str, Any]:
         if generator.classes is None:
@@ -191,15 +196,23 @@ def stylegan2(
         return remembered
 
     update = partial(descend, axis_name=axis_name)
-    d_turn = update("discriminator", discriminator_loss, d_tx)
+    if rule is None:
+        d_turn = update("discriminator", discriminator_loss, d_tx)
+    else:  # both players' turn
+        d_turn = rule(
+            {"discriminator": (discriminator_loss, d_tx), "generator": (generator_loss, g_tx)}, axis_name=axis_name
+        )
     if target is not None:
         d_turn = adapt(d_turn, target=target, images_to_one=images_to_one, axis_name=axis_name)
     turns = [d_turn]
     if has_r1:
         turns.append(every(r1_every, update("discriminator", r1_loss, d_tx, metric="r1_loss")))
-    turns.append(update("generator", generator_loss, g_tx))
+    if rule is None:
+        turns.append(update("generator", generator_loss, g_tx))
     if has_path:
         turns.append(every(path_every, remember(update("generator", path_loss, g_tx, metric="path_loss"))))
+    if lookahead is not None:
+        turns.append(look_ahead(lookahead))
     step = train_step(sequence(*turns), average("generator", half_life, ramp=ramp, axis_name=axis_name))
 
     def sample(state: TrainState, key: Key, n: int, *, psi: float | Array = 1.0, label: Array | None = None) -> Array:
