@@ -1,4 +1,4 @@
-"""The error that every check of user input raises."""
+"""Errors: of user input, and of runs that cannot go on."""
 
 import difflib
 from collections.abc import Collection, Mapping
@@ -12,6 +12,17 @@ class InputError(ValueError):
 
     The command line prints the message alone and exits with status 2.
     """
+
+
+class RunError(RuntimeError):
+    """A run that cannot go on: the message says what happened, what is kept, and how to go on.
+
+    The command line prints the message alone and exits with status 1.
+    """
+
+
+class RunWarning(UserWarning):
+    """Something that a run goes on in spite of."""
 
 
 def similar(name: str, allowed: Collection[str]) -> str:

@@ -2,15 +2,19 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 
 from jaxgan import data as datasets
+from jaxgan import pictures
 from jaxgan.errors import InputError
 from jaxgan.state import TrainState
 from jaxgan.typing import GAN, Array, Key
+
+_LARGEST = 2**31 - 1  # devices count steps, and all else, in 32 bits
 
 
 class View(NamedTuple):
@@ -36,7 +40,17 @@ class Config:
     use: ClassVar[str] = "sample {run} --count 64 --out grid.png"
     # Fields that may change when a run is resumed: they do not change what a step computes.
     free: ClassVar[frozenset[str]] = frozenset(
-        {"data_dir", "steps", "log_every", "sample_every", "save_every", "keep", "samples", "memory_limit"}
+        {
+            "data_dir",
+            "steps",
+            "log_every",
+            "sample_every",
+            "save_every",
+            "keep",
+            "samples",
+            "memory_limit",
+            "on_nonfinite",
+        }
     )
 
     data_dir: str | None = None
@@ -59,11 +73,21 @@ class Config:
     """Checkpoints that are kept."""
     samples: int = 64
     """Samples in a picture."""
+    on_nonfinite: Literal["halt", "skip", "rollback"] = "halt"
+    """What follows a step that is not finite, of which nothing is kept: the run saves and ends, the step is left out,
+    or the run goes back to its newest checkpoint and on with other random numbers, at most three times."""
 
     def __post_init__(self):
         positive = "batch steps log_every sample_every save_every keep samples memory_limit"
         for name in positive.split():
             self._at_least(name, 1)
+        pictures.check_count("samples", self.samples)
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise InputError(f"{field.name} is {value}; it must be a finite number.")
+            if isinstance(value, int) and field.name != "seed" and value > _LARGEST:
+                raise InputError(f"{field.name} is {value}; it must be at most {_LARGEST}.")
         if not 0 <= self.seed < 2**32:
             raise InputError(f"seed is {self.seed}; a seed lies between 0 and 2^32 - 1.")
 

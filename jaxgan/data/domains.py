@@ -7,8 +7,9 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from jaxgan.data import tfds
-from jaxgan.data.folder import folder, image_files
+from jaxgan.data.folder import folder, image_files, printable
 from jaxgan.data.records import Source, Synthetic
+from jaxgan.data.sources import check_size
 from jaxgan.errors import InputError, closest
 
 _SIDES = ("a", "b")
@@ -88,7 +89,9 @@ def domains(
     >>> domains("facades", size=64).shape  # doctest: +SKIP
     {'a': (64, 64, 3), 'b': (64, 64, 3)}
     """
+    check_size(size)
     load_size = load_size or round(size * 286 / 256)
+    check_size(load_size)
     if load_size < size:
         raise InputError(f"load_size is {load_size}; crops of {size} pixels need at least {size}.")
     label, train, test = _find(name, a, b, data_dir)
@@ -184,7 +187,8 @@ def _match(sides: list[_Side], sources: list[Source]) -> list[Source]:
         raise InputError(
             f"{sources[0].name} and {sources[1].name} are no pairs: every image needs one partner of the same name. "
             f"There are {len(keys[0])} and {len(keys[1])} images, {len(alone)} names occur on one side only"
-            f"{': ' + ', '.join(alone[:10]) if alone else ''}. Add or remove images, or train without pairs."
+            f"{': ' + ', '.join(map(printable, alone[:10])) if alone else ''}. Add or remove images, or train without "
+            "pairs."
         )
     return [_reorder(source, np.argsort(np.asarray(k), kind="stable")) for source, k in zip(sources, keys, strict=True)]
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from jaxgan.data.records import Source, fit
+from jaxgan.data.records import Source, decode, fit
 from jaxgan.errors import InputError
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -67,7 +67,7 @@ def image_files(path: str | Path) -> list[Path]:
     """
     root = Path(path).expanduser()
     if not root.is_dir():
-        raise InputError(f"There is no folder {root}. Give the path of a folder of images.")
+        raise InputError(f"There is no folder {printable(root)}. Give the path of a folder of images.")
     paths = sorted(
         file
         for file in root.rglob("*")
@@ -80,8 +80,9 @@ def image_files(path: str | Path) -> list[Path]:
 
 def open_image(path: Path) -> Image.Image:
     """Decodes a file, as the camera was held."""
-    with Image.open(path) as image:
-        return ImageOps.exif_transpose(image)  # decodes all pixels
+    image = decode(path)
+    ImageOps.exif_transpose(image, in_place=True)
+    return image
 
 
 def inspect(path: Path) -> ImageFile:
@@ -91,10 +92,15 @@ def inspect(path: Path) -> ImageFile:
     except UnidentifiedImageError:
         return ImageFile(path, None, False, "not an image")
     except Exception as error:  # Pillow's decoders raise errors of many types
-        return ImageFile(path, None, False, str(error))
+        return ImageFile(path, None, False, printable(str(error))[:200])
     if image.mode.startswith(("I", "F")):
         return ImageFile(path, image.size, True, f"more than 8 bits a channel (mode {image.mode})")
     return ImageFile(path, image.size, image.mode in _GREY, None)
+
+
+def printable(text: object) -> str:
+    """What is shown of a name that somebody else gave: whatever steers a terminal is escaped."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))
 
 
 def usable(path: Path) -> tuple[int, int]:
@@ -105,7 +111,7 @@ def usable(path: Path) -> tuple[int, int]:
     """
     found = inspect(path)
     if found.fault is not None or found.size is None:
-        raise InputError(f"{path} cannot be used: {found.fault}. Leave it out, or replace it.")
+        raise InputError(f"{printable(path)} cannot be used: {found.fault}. Leave it out, or replace it.")
     return found.size
 
 
@@ -132,7 +138,7 @@ def _check(files: list[ImageFile], root: Path, image_size: int | None) -> tuple[
             "files): set image_size, which crops and resizes them all."
         )
     if faulty:
-        shown = "\n".join(f"  {path.relative_to(root)}: {fault}" for path, fault in faulty[:10])
+        shown = "\n".join(f"  {printable(path.relative_to(root))}: {fault}" for path, fault in faulty[:10])
         more = f"\n  and {len(faulty) - 10} more" if len(faulty) > 10 else ""
         raise InputError(
             f"{len(faulty)} of the {len(files)} image files in {root} cannot be used:\n"

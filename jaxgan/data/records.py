@@ -1,13 +1,21 @@
 """What data is made of: records read from somewhere, or points drawn from a known density."""
 
+import contextlib
+import threading
 from collections.abc import Callable
-from typing import NamedTuple
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from jaxgan.errors import InputError
 from jaxgan.typing import Batch, Key
+
+# As Pillow calls what is read. It knows many more, and runs other programs for some of them.
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+# Pixels of an image above which no other of that size is decoded at the same time.
+_LARGE, _ALONE = 1 << 24, threading.Lock()
 
 
 class Source(NamedTuple):
@@ -50,6 +58,25 @@ class Synthetic(NamedTuple):
     def classes(self) -> int:
         """The number of modes."""
         return len(self.modes)
+
+
+def decode(file: Path | BinaryIO) -> Image.Image:
+    """Opens an image of one of `FORMATS` and decodes it, if it has no more pixels than Pillow lets pass unwarned.
+
+    Raises:
+      ValueError: for more pixels; Pillow's decoders raise errors of many other types.
+    """
+    # A pipe would keep whoever opens it waiting, a device may have no end.
+    if isinstance(file, Path) and not file.is_file():
+        raise ValueError("no regular file")
+    with Image.open(file, formats=FORMATS) as image:
+        most = Image.MAX_IMAGE_PIXELS  # whoever knows the images may set it, None: any number
+        if most is not None and image.width * image.height > most:
+            raise ValueError(f"{image.width}x{image.height} pixels, more than PIL.Image.MAX_IMAGE_PIXELS, {most}")
+        # Threads that decode large ones together would multiply their memory.
+        with _ALONE if image.width * image.height > _LARGE else contextlib.nullcontext():
+            image.load()
+        return image
 
 
 def fit(image: Image.Image, channels: int, side: int | None, *, stretch: bool = False) -> np.ndarray:

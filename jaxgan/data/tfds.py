@@ -1,19 +1,33 @@
 """Data sets that tensorflow_datasets (tfds) has prepared, read without TensorFlow."""
 
+import contextlib
 import io
 import os
+import re
 import shlex
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from PIL import Image
+from google.protobuf import json_format
+from tensorflow_datasets.core import proto
 
-from jaxgan.data.records import Source, fit
+from jaxgan.data.records import Source, decode, fit
 from jaxgan.errors import InputError
 
 _FORMAT = tfds.core.FileFormat.ARRAY_RECORD
+# The names of tfds' own features, those that they had before as well.
+_FEATURES = frozenset(
+    name
+    for each in vars(tfds.features).values()
+    if isinstance(each, type) and issubclass(each, tfds.features.FeatureConnector)
+    for name in (f"{each.__module__}.{each.__name__}", *vars(each).get("ALIASES", ()))
+)
+_messages: Any = proto  # whose attributes are made when it is imported
+# Bytes of a description.
+_MOST = 1 << 26
 
 
 def data_dirs(data_dir: str | Path | None = None) -> list[Path]:
@@ -61,9 +75,17 @@ def open_builder(folder: Path) -> tfds.core.DatasetBuilder:
     """Opens a prepared data set from its files alone, without the code that prepared it.
 
     Raises:
-      InputError: if it is not stored as array_record.
+      InputError: if its description is broken, or asks for more than tfds' own features and files in the folder; if it
+        is not stored as array_record.
     """
-    builder = tfds.builder_from_directory(folder)
+    try:
+        _check(folder)
+        builder = tfds.builder_from_directory(folder)
+    except Exception as error:  # of many types: tfds', protobuf's, and those of a description that contradicts itself
+        raise InputError(
+            f"The data set in {folder} cannot be opened: {str(error)[:400]!r}. Nothing that it names was run. Delete "
+            "the folder, and prepare the data set anew."
+        ) from error
     formats = builder.info.available_file_formats()
     if _FORMAT not in formats:
         raise InputError(
@@ -73,6 +95,52 @@ def open_builder(folder: Path) -> tfds.core.DatasetBuilder:
             f"jaxgan data prepare {builder.info.full_name.rpartition('/')[0]} --data-dir DIR"
         )
     return builder
+
+
+def _check(folder: Path) -> None:
+    """Refuses a description that tfds would follow to code that it imports by name, or out of the folder.
+
+    Raises:
+      ValueError: and errors of other types, if the description is broken.
+    """
+    # A pipe would keep whoever opens it waiting, a device may have no end.
+    odd = [file.name for file in folder.iterdir() if not file.is_file() and not file.is_dir()]
+    if odd:
+        raise ValueError(f"{odd[0]} is no regular file")
+    info: Any = json_format.Parse(_text(folder / "dataset_info.json"), _messages.dataset_info_pb2.DatasetInfo())
+    for name in (info.name, *(split.name for split in info.splits)):
+        if not re.fullmatch(r"\w[\w.-]*", name):
+            raise ValueError(f"dataset_info.json has the name {name}")
+    for split in info.splits:
+        # Without specifications of a format, which could ask for any number of characters.
+        if not re.fullmatch(r"(\w|[.-]|\{(DATASET|SPLIT|FILEFORMAT|SHARD_INDEX|NUM_SHARDS|SHARD_X_OF_Y)\})*",
+                            split.filepath_template):  # fmt: skip
+            raise ValueError(f"dataset_info.json has the file names {split.filepath_template}")
+    described = [info.features] if info.HasField("features") else []
+    if (folder / "features.json").exists():
+        described.append(json_format.Parse(_text(folder / "features.json"), _messages.feature_pb2.Feature()))
+    for feature in described:
+        for name in _classes(json_format.MessageToDict(feature)):
+            if name not in _FEATURES:
+                raise ValueError(f"it has the feature {name}, which is none of tensorflow_datasets")
+
+
+def _text(path: Path) -> str:
+    if path.stat().st_size > _MOST:
+        raise ValueError(f"{path.name} has more than {_MOST} bytes")
+    return path.read_text()
+
+
+def _classes(feature: Any) -> Iterator[str]:
+    """The names of classes in a description of features."""
+    if isinstance(feature, dict):
+        for key, value in feature.items():
+            if key == "pythonClassName" and isinstance(value, str):
+                yield value
+            elif key == "jsonFeature":  # text that describes features of any class
+                yield key
+            else:
+                yield from _classes(value)
 
 
 def features(builder: tfds.core.DatasetBuilder) -> dict[str, Any]:
@@ -118,7 +186,8 @@ def prepared_source(
 
     Raises:
       InputError: for another file format, an unknown split, no image feature, images of other types
-        than uint8, too small ones, or of several sizes without image_size.
+        than uint8, too small ones, or of several sizes without image_size, and for records that cannot be read;
+        ``read`` raises it for images that cannot be used.
     """
     builder = open_builder(folder)
     name, splits = builder.info.full_name, builder.info.splits
@@ -148,22 +217,32 @@ def prepared_source(
     label = features(builder).get("label")
     classes = label.num_classes if isinstance(label, tfds.features.ClassLabel) else None
     channels = shape[2]
-    # The files are decoded here: in one way on every machine, whether OpenCV is there or not.
-    records: Any = builder.as_data_source(
-        split=split,  # pyright: ignore[reportCallIssue]  (hidden by its decorator)
-        decoders={key: tfds.decode.SkipDecoding()},
-    )
+    size, rows_of = _records(builder, split, [key] if classes is None else [key, "label"])
+
+    def pixels(index: int, content: memoryview) -> np.ndarray:
+        try:
+            image = decode(io.BytesIO(content))
+        except Exception as error:  # Pillow's decoders raise errors of many types
+            raise InputError(
+                f"The image {index} of the split {split!r} of {name} in {folder} cannot be used: {str(error)[:200]!r}. "
+                "Prepare the data set anew."
+            ) from error
+        if image_size is None and (image.height, image.width) != shape[:2]:
+            raise InputError(
+                f"The image {index} of the split {split!r} of {name} in {folder} has {image.width}x{image.height} "
+                f"pixels in place of {shape[1]}x{shape[0]}. Set image_size, or prepare the data set anew."
+            )
+        return fit(image, channels, image_size, stretch=stretch)
 
     def read(indices):
-        rows = records.__getitems__([int(i) for i in indices])
-        images = [fit(Image.open(io.BytesIO(row[key])), channels, image_size, stretch=stretch) for row in rows]
-        batch = {"image": np.stack(images)}
+        rows = rows_of(indices)
+        batch = {"image": np.stack([pixels(int(i), row[key]) for i, row in zip(indices, rows, strict=True)])}
         if classes is not None:
             batch["label"] = np.array([row["label"] for row in rows], np.int32)
         return batch
 
-    shape = shape if image_size is None else (image_size, image_size, channels)
-    return Source(name, shape, len(records), classes, read)
+    final = shape if image_size is None else (image_size, image_size, channels)
+    return Source(name, final, size, classes, read)
 
 
 def pairs(folder: Path, split: str) -> np.ndarray:
@@ -179,6 +258,45 @@ def pairs(folder: Path, split: str) -> np.ndarray:
             f"The data set {builder.info.full_name} does not tell which images are pairs: it has no feature 'pair', "
             f"only {', '.join(sorted(names))}. Train without pairs (paired=0), or from two folders with equal names."
         )
-    skip: Any = {key: tfds.decode.SkipDecoding() for key, f in names.items() if isinstance(f, tfds.features.Image)}
-    records: Any = builder.as_data_source(split=split, decoders=skip)  # pyright: ignore[reportCallIssue]
-    return np.array([int(row["pair"]) for row in records.__getitems__(list(range(len(records))))])
+    size, rows_of = _records(builder, split, ["pair"])
+    return np.array([row["pair"] for row in rows_of(range(size))])
+
+
+def _records(
+    builder: tfds.core.DatasetBuilder, split: str, names: Sequence[str]
+) -> tuple[int, Callable[[Iterable[int]], list[dict[str, Any]]]]:
+    """The number of records of a split, and ``indices -> records``, with these features alone: images and numbers.
+
+    Images are left as the bytes of their files, to be decoded in one way on every machine; tfds would decode those that
+    nobody asked for, too, in any format that Pillow or OpenCV knows.
+    """
+    wanted = {name: feature for name, feature in features(builder).items() if name in names}
+    parser: Any = tfds.features.FeaturesDict(wanted)
+    skip = {name: tfds.decode.SkipDecoding() for name, f in wanted.items() if isinstance(f, tfds.features.Image)}
+
+    @contextlib.contextmanager
+    def reading():
+        try:
+            yield
+        except Exception as error:  # of many types: array_record's, protobuf's and tfds'
+            raise InputError(
+                f"The records of {builder.info.full_name} in {builder.data_path} cannot be read: "
+                f"{str(error)[:200]!r}. Prepare the data set anew."
+            ) from error
+
+    with reading():
+        parts = builder.info.splits[split].file_instructions
+        records: Any = builder.as_data_source(
+            split=split,  # pyright: ignore[reportCallIssue]  (hidden by its decorator)
+            deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES,
+        )
+
+    def read(indices: Iterable[int]) -> list[dict[str, Any]]:
+        with reading():
+            found = records.__getitems__([int(i) for i in indices])
+            rows = [parser.deserialize_example_np(each, decoders=skip) for each in found]
+            return [{k: memoryview(v) if k in skip else np.int64(v) for k, v in row.items()} for row in rows]
+
+    # The description says how many records a file has: its last one shows whether it has so many.
+    read(np.cumsum([part.take for part in parts]) - 1)
+    return len(records), read

@@ -113,7 +113,7 @@ def check(metrics: Iterable[str], real: Seen, fake: Seen) -> list[Metric]:
     for name, (_, _, needs) in chosen.items():
         if "label" in (needs or "") and (real.label is None or fake.label is None):
             raise InputError(f"{name} goes by the classes of images: it needs a conditional GAN, and labelled data.")
-        if "logits" in (needs or "") and fake.logits is None and real.mixture is None:
+        if "logits" in (needs or "") and fake.logits is None and (real.mixture is None or name != "modes"):
             raise InputError(f"{name} goes by predictions: it needs an extractor that classifies, digits or inception.")
     return [*chosen.values()]
 

@@ -15,6 +15,7 @@ import numpy as np
 from flax.traverse_util import unflatten_dict
 
 from jaxgan.errors import InputError
+from jaxgan.metrics import npz_file
 from jaxgan.metrics.extraction import Extractor
 from jaxgan.nn import Conv
 from jaxgan.nn.attention import max_pool
@@ -94,8 +95,8 @@ def _weights() -> tuple[PyTree, str]:
     """``{"params": ..., "features": {"mean": f32[64], "std": f32[64]}}``, and a digest of their file."""
     file = resources.files("jaxgan.metrics") / WEIGHTS
     content = file.read_bytes()
-    with resources.as_file(file) as path, np.load(path, allow_pickle=False) as arrays:
-        weights: dict[str, Any] = {name: arrays[name].astype(np.float32) for name in arrays.files}
+    with resources.as_file(file) as path:
+        weights: dict[str, Any] = {name: array.astype(np.float32) for name, array in npz_file.read(path).items()}
     return unflatten_dict(weights, sep="/"), hashlib.sha256(content).hexdigest()[:16]
 
 

@@ -7,8 +7,6 @@ import http.client
 import os
 import sys
 import urllib.request
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -18,7 +16,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxgan.errors import InputError, choose
-from jaxgan.metrics import torch_file
+from jaxgan.metrics import npz_file, torch_file
 from jaxgan.metrics.extraction import Extractor
 from jaxgan.metrics.references import cache_dir
 from jaxgan.nn.inception import SIDE, InceptionV3, resize_antialiased, resize_legacy
@@ -87,7 +85,7 @@ def load(path: Path) -> tuple[PyTree, str]:
             f"{path} is not the file that was published under this name, or was altered or cut off: its SHA-256 is "
             f"{digest}, not {SHA256}. Replace it by {URLS[PUBLISHED.index(path.name)]}."
         )
-    found = _npz(path) if path.suffix == ".npz" else torch_file.read(path)
+    found = npz_file.read(path) if path.suffix == ".npz" else torch_file.read(path)
     expected = _expected()
     _check(path, {name: array.shape for name, array in found.items()}, dict(expected.values()))
     variables, hashed = {}, hashlib.sha256()
@@ -126,14 +124,6 @@ def _check(path: Path, found: dict[str, tuple[int, ...]], wanted: dict[str, tupl
             f"{path} does not hold the weights of the Inception network of the FID: {'; '.join(problems[:5])}{more}. "
             f"The right ones: {URLS[0]}."
         )
-
-
-def _npz(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return dict(arrays)
-    except (OSError, ValueError, TypeError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"The weights {path} cannot be read as an .npz file of arrays: {error}.") from error
 
 
 def _published() -> Path:

@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import os
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 
 from jaxgan.data import Source
 from jaxgan.errors import InputError
+from jaxgan.metrics import npz_file
 from jaxgan.metrics.extraction import Extractor, Seen, extract
 from jaxgan.metrics.features import blocks
 
@@ -61,12 +61,14 @@ def reference(
     path = cache_dir() / "features" / f"{extractor.name}-{digest.hexdigest()[:32]}.npz"
     if path.is_file():
         try:
-            with np.load(path, allow_pickle=False) as kept:
-                logits = kept["logits"] if "logits" in kept.files else None
-                return Seen(kept["features"], logits, label)
-        # Cut off or altered: NumPy checks every array's checksum.
-        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
-            path.unlink(missing_ok=True)
+            kept = npz_file.read(path)
+        except InputError:  # cut off or altered
+            kept = {}
+        if {"features"} <= kept.keys() <= {"features", "logits"} and all(
+            x.ndim == 2 and len(x) == len(chosen) for x in kept.values()
+        ):
+            return Seen(kept["features"], kept.get("logits"), label)
+        path.unlink(missing_ok=True)
     images = (source.read(chosen[rows])["image"] for rows in blocks(len(chosen), BATCH))
     seen = extract(extractor, images, label=label, progress=lambda done: progress(done, len(chosen)))
     _keep(path, {"features": seen.features} | ({} if seen.logits is None else {"logits": seen.logits}))

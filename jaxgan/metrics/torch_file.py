@@ -28,6 +28,8 @@ _DTYPES = {
     "torch LongStorage": np.dtype("<i8"),
     "torch IntStorage": np.dtype("<i4"),
 }
+# Bytes of a file that is read: the networks that it is for have a tenth of them.
+_MOST = 1 << 30
 _MAGIC, _VERSION = 0x1950A86A20F9469CFC6C, 1001
 
 
@@ -61,8 +63,13 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     >>> read("weights.pth")["fc.weight"].shape  # doctest: +SKIP
     (1008, 2048)
     """
+    path = Path(path)
     try:
-        content = Path(path).read_bytes()
+        size = path.stat().st_size
+        # A pipe would keep whoever opens it waiting, a device may have no end.
+        if not path.is_file() or size > _MOST:
+            raise InputError(f"The weights {path} cannot be read: they are no regular file of at most {_MOST} bytes.")
+        content = path.read_bytes()
     except OSError as error:
         raise InputError(f"The weights {path} cannot be read: {error.strerror}.") from error
     try:
@@ -73,6 +80,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
         AttributeError,
         EOFError,
         LookupError,
+        MemoryError,
         NotImplementedError,
         RuntimeError,
         TypeError,
