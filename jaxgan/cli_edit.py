@@ -32,6 +32,7 @@ def truncation(
         seed: Of the samples.
         label: Class of a conditional generator; by default all in turn.
     """
+    pictures.check_out(out)
     _save(edit.truncation(edit.styled(run), count, psis, layers=layers, seed=seed, label=label), out)
 
 
@@ -57,6 +58,7 @@ def mixing(
         seed: Of the sources.
         label: Class of a conditional generator; by default all in turn.
     """
+    pictures.check_out(out)
     _save(edit.mixing(edit.styled(run), rows, columns, layers=layers, psi=psi, seed=seed, label=label), out)
 
 
@@ -119,6 +121,7 @@ def direction(
         seed: Of the samples.
         label: Class of a conditional generator's samples, by default all in turn; or that which they are moved towards.
     """
+    pictures.check_out(out)
     table = edit.directions(
         edit.styled(run), method, layers=layers, number=number, amounts=amounts, count=count, samples=samples, psi=psi,
         seed=seed, label=label,
@@ -149,6 +152,7 @@ def project(
         seed: Of the noise.
         label: Class of a conditional generator; by default all in turn.
     """
+    pictures.check_out(out)
     found = edit.projection(edit.styled(run), images, steps=steps, per_layer=per_layer, seed=seed, label=label)
     _save(found.images, out)
     for file, error in zip(images, found.errors, strict=True):

@@ -50,11 +50,17 @@ def command(
     from jaxgan.evaluate import evaluate, evaluate_images
     from jaxgan.metrics.extractors import extractor as extractor_of
 
+    _check(run, images, reference)
+    given: dict[str, object] = {"samples": samples, "seeds": None if seeds == 1 else seeds, "step": step}
+    if run is not None:
+        given = {"image-size": image_size, "data-dir": data_dir}
+    _check_unused(run, given)
+    if out is not None:
+        pictures.check_out(out, ".json")
     names = None if metrics is None else [name.strip() for name in metrics.split(",")]
     if extractor is None and weights is not None:
         extractor = "inception"
     through = None if extractor is None else extractor_of(extractor, weights)
-    _check(run, images, reference)
     with Progress(transient=True) as bar:
         task = bar.add_task("images", total=None)
 
@@ -95,3 +101,11 @@ def _check(run: Path | None, images: str | None, reference: str | None) -> None:
         raise InputError(f"{run} is evaluated against its own data. Leave --images and --reference out, or the run.")
     if run is None and (images is None or reference is None):
         raise InputError("Name what to evaluate: `jaxgan evaluate RUN`, or --images DIR and --reference DIR.")
+
+
+def _check_unused(run: Path | None, given: dict[str, object]) -> None:
+    """Refuses options of images with a run, and those of a run with images."""
+    for name, value in given.items():
+        if value is not None:
+            about = "images, and a run has its own" if run is not None else "a run, and images are compared as they are"
+            raise InputError(f"--{name} is {value}, but it is of {about}. Leave it out.")

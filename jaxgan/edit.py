@@ -6,6 +6,7 @@ that this is made of.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,13 +22,15 @@ from jaxgan.data.folder import open_image, usable
 from jaxgan.data.records import fit
 from jaxgan.errors import InputError, closest
 from jaxgan.nn import StyleGenerator, check_labels
-from jaxgan.sample import restore
+from jaxgan.sample import key_of, restore
 from jaxgan.typing import Array, Key, PyTree
 
 # Attributes that are measured on images: the methods of `directions` beside "sefa" and "label".
 MEASURES: dict[str, Callable[[Array], Array]] = {"slant": latent.slant, "thickness": latent.thickness}
 # Samples whose gradients are averaged: more do not change the direction.
 GRADIENTS = 512
+# Of whatever is counted: more is a slip of the keyboard.
+_MOST = 1_000_000
 METHODS = ("sefa", *MEASURES, "label")
 
 
@@ -89,7 +92,7 @@ def styled(run: str | Path, step: int | None = None, batch: int = 64) -> Styled:
 
     >>> table = truncation(styled("runs/stylegan2"), count=4)  # doctest: +SKIP
     """
-    _at_least(batch=batch)
+    _in_range(batch=batch)
     if not isinstance(rundir.open_run(run), StyleGAN2Config):
         raise InputError(f"{run} has no styles: it is no StyleGAN2. `jaxgan presets` lists those that are.")
     trained = restore(run, step)
@@ -123,8 +126,9 @@ def truncation(
       InputError: for unknown layers and labels, and fewer than one sample or psi.
     """
     chosen = styled.layers(layers)
-    _at_least(count=count, psis=len(psis))
-    ws = styled.spread(styled.draw(jax.random.key(seed), count, label))
+    _table(count=count, psis=len(psis))
+    _finite(psis=psis)
+    ws = styled.spread(styled.draw(key_of(seed), count, label))
     psi = jnp.asarray(psis)[:, None, None]
     return styled.synthesise(latent.truncate(ws[:, None], styled.w_avg, psi, chosen))
 
@@ -157,8 +161,9 @@ def mixing(
       InputError: for unknown layers and labels, and fewer than one row or column.
     """
     chosen = styled.layers(layers)
-    _at_least(rows=rows, columns=columns)
-    left, top = jnp.split(styled.spread(styled.draw(jax.random.key(seed), rows + columns, label), psi), [rows])
+    _table(rows=rows, columns=columns)
+    _finite(psi=[psi])
+    left, top = jnp.split(styled.spread(styled.draw(key_of(seed), rows + columns, label), psi), [rows])
     mixed = latent.mix(left[:, None], top[None], chosen)
     ws = jnp.concatenate([left[:, None], mixed], axis=1)
     ws = jnp.concatenate([jnp.concatenate([top[:1], top])[None], ws])
@@ -196,12 +201,13 @@ def video(
       InputError: for unknown labels, numbers out of range, and files that are no .gif.
     """
     out = Path(out)
-    if out.suffix.lower() != ".gif":
-        raise InputError(f"{out} is no GIF: animations are written as such. Call it {out.with_suffix('.gif')}.")
-    _at_least(frames=frames, count=count, fps=fps)
+    pictures.check_out(out, ".gif")
+    _in_range(fps=fps)
+    _table(keyframes=keyframes, frames=frames, count=count)
+    _finite(psi=[psi])
     if keyframes < 2 or fps > 50:
         raise InputError(f"A video has at least 2 keyframes, and at most 50 fps; it got {keyframes} and {fps}.")
-    keys = jax.random.split(jax.random.key(seed), keyframes)
+    keys = jax.random.split(key_of(seed), keyframes)
     w = jnp.stack([styled.draw(key, count, label) for key in keys])
     first, *others = [
         pictures.grid(styled.synthesise(styled.spread(each, psi))) for each in latent.path(w, frames)
@@ -252,14 +258,22 @@ def directions(
     if number and method != "sefa":
         raise InputError(f"number is {number}, but {method!r} has one direction. Leave number out.")
     chosen = styled.layers(layers)
-    _at_least(count=count, amounts=len(amounts), samples=samples)
+    _table(count=count, amounts=len(amounts))
+    _finite(amounts=amounts, psi=[psi])
+    if not 2 <= samples <= _MOST:
+        raise InputError(f"samples is {samples}; a direction is found with 2 to {_MOST:,}.")
+    if method == "sefa" and not 0 <= number < len(styled.w_avg):
+        raise InputError(
+            f"number is {number}; styles of {len(styled.w_avg)} dimensions have the directions 0 to "
+            f"{len(styled.w_avg) - 1}."
+        )
     given = label
     if method == "label":
         if label is None:
             raise InputError("The method 'label' moves images towards a label. Name it, label=0 for example.")
         check_labels(np.array([label]), styled.generator.classes)
         given = None
-    sample_key, shown_key = jax.random.split(jax.random.key(seed))
+    sample_key, shown_key = jax.random.split(key_of(seed))
     w = styled.draw(sample_key, samples, given)
     if method == "sefa":
         found, _ = latent.sefa(styled.variables["params"], chosen, number + 1)
@@ -320,12 +334,12 @@ def projection(
     Raises:
       InputError: without files, for such that cannot be read, for unknown labels, and numbers out of range.
     """
-    _at_least(steps=steps, samples=samples)
+    _in_range(steps=steps, samples=samples)
     if not files:
         raise InputError("No images are named. Name files.")
     targets = np.stack([_read(Path(file), styled.generator.shape) for file in files])
     batches = _batches(targets, styled.batch)
-    draw_key, *keys = jax.random.split(jax.random.key(seed), 1 + len(batches))
+    draw_key, *keys = jax.random.split(key_of(seed), 1 + len(batches))
     w = styled.draw(draw_key, samples, label)
     mean = jnp.mean(w, axis=0)
     std = jnp.sqrt(jnp.mean(jnp.sum(jnp.square(w - mean), axis=1)))
@@ -379,7 +393,19 @@ def _read(file: Path, shape: tuple[int, int, int]) -> np.ndarray:
     return fit(open_image(file), shape[2], shape[0]).astype(np.float32) / 127.5 - 1
 
 
-def _at_least(**numbers: int) -> None:
+def _in_range(**numbers: int) -> None:
     for name, value in numbers.items():
-        if value < 1:
-            raise InputError(f"There is no use in {name} = {value}; it must be at least 1.")
+        if not 1 <= value <= _MOST:
+            raise InputError(f"There is no use in {name} = {value}; it must lie between 1 and {_MOST:,}.")
+
+
+def _table(**sides: int) -> None:
+    """The sides of a table of images."""
+    _in_range(**sides)
+    pictures.check_count(" x ".join(sides), math.prod(sides.values()))
+
+
+def _finite(**numbers: Sequence[float]) -> None:
+    for name, values in numbers.items():
+        if not np.isfinite(values).all():
+            raise InputError(f"{name} is {', '.join(map(str, values))}; only finite numbers make images.")

@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxgan import data
 from jaxgan.config import Config, SampledConfig
+from jaxgan.config.sampled import check_metrics
 from jaxgan.data import Source, Synthetic
 from jaxgan.errors import InputError
 from jaxgan.metrics import METRICS, check, compare
@@ -33,6 +34,8 @@ _OF_ALL = ("fid", "intra_fid")
 ALWAYS = ("authenticity", "diversity")
 # A picture of nearest neighbours has so many rows: a sample, and so many real images.
 ROWS, NEIGHBOURS = 8, 7
+# More would take days.
+_MOST_SAMPLES, _MOST_SEEDS = 10_000_000, 1000
 
 # (images done, images in all) -> None
 Progress = Callable[[int, int], object]
@@ -96,14 +99,20 @@ def evaluate(
             f"{run} draws no samples: it translates images. Translate some by `jaxgan translate`, and compare folders: "
             "`jaxgan evaluate --images OUT --reference DIR`."
         )
+    if metrics is not None:
+        check_metrics(metrics, config.labelled)
     if split is not None:
         config = dataclasses.replace(config, split=split)
     source = config.load()
     points = isinstance(source, Synthetic)
-    samples = samples or (2500 if points else 10_000)
+    if samples is None:
+        samples = 2500 if points else 10_000
     metrics = metrics or (("modes", "swd") if points else USUAL)
-    if samples < 2 or seeds < 1:
-        raise InputError(f"{samples} samples and {seeds} seeds: metrics need at least 2 samples and 1 seed.")
+    if not (2 <= samples <= _MOST_SAMPLES and 1 <= seeds <= _MOST_SEEDS):
+        raise InputError(
+            f"{samples} samples and {seeds} seeds: metrics need at least 2 samples and 1 seed, and take at most "
+            f"{_MOST_SAMPLES:,} and {_MOST_SEEDS:,}."
+        )
     extractor = _extractor(source, extractor)
     total = seeds * samples + (0 if points else source.size)
     trained = restore(run, step)
@@ -156,6 +165,7 @@ def evaluate_images(
       InputError: if there are no such images, or a metric is unknown or looks at what there is not.
     """
     metrics, sources = metrics or USUAL, []
+    check_metrics(metrics, labelled=True)  # whether they are is known once they are loaded
     for name in (reference_images, images):
         source = data.load(name, data_dir=data_dir, split=split, image_size=image_size)
         if isinstance(source, Synthetic):
@@ -205,8 +215,7 @@ def in_training(
     if not isinstance(config, SampledConfig) or config.eval_every is None:
         return None
     assert isinstance(source, Source | Synthetic)
-    metrics = [name.strip() for name in config.eval_metrics.split(",")]
-    extractor = _extractor(source, config.eval_extractor)
+    metrics, extractor = config.metrics, _extractor(source, config.eval_extractor)
     real = look(source, extractor, config.eval_samples)
     _check(metrics, real, config)
     draw = drawer(gan, extractor, config.eval_samples, real.label if config.labelled else None, jit)

@@ -30,6 +30,8 @@ WHOLE = PartitionSpec()  # the same on every device
 
 # Arrays with fewer numbers are not worth splitting: to gather them takes longer than to hold them.
 _SMALL = 1 << 12
+# Examples of a step: their indices alone take 128 MiB.
+_LARGEST = 1 << 24
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +149,13 @@ class Engine:
         return (*shape[:dimension], self.size, shape[dimension] // self.size, *shape[dimension + 1 :])
 
     def share(self, batch: int) -> Share:
-        """The rows of a batch that this process reads for its devices, and where they go."""
+        """The rows of a batch that this process reads for its devices, and where they go.
+
+        Raises:
+          InputError: for more examples than can be counted out.
+        """
+        if batch > _LARGEST:
+            raise InputError(f"A step would consume {batch} examples; at most {_LARGEST:,} do. Set a smaller --batch.")
         shards = NamedSharding(self.mesh, self.split()).addressable_devices_indices_map((batch,)).values()
         rows = np.unique(np.concatenate([np.arange(batch)[shard] for shard in shards]))
 
@@ -162,11 +170,15 @@ class Engine:
 
     def check(self, batch: int, what: str = "A batch") -> None:
         """Raises InputError if the devices do not divide a batch of so many examples."""
+        if batch < 1:
+            raise InputError(f"{what} of {batch} examples is none. It holds at least {self.size}, one for each device.")
         if batch % self.size:
             low = batch // self.size * self.size
+            fewer = max(n for n in range(1, self.size) if batch % n == 0)
             raise InputError(
-                f"{what} of {batch} examples does not divide over {self.size} devices. "
-                f"The nearest that do hold {f'{low} or ' if low else ''}{low + self.size} examples."
+                f"{what} of {batch} example{'s' if batch > 1 else ''} does not divide over {self.size} devices. "
+                f"The nearest that do hold {f'{low} or ' if low else ''}{low + self.size} examples; "
+                f"or take fewer devices: --devices {fewer}."
             )
 
     def _partitioned(self, function: Callable, ins: PyTree, outs: PyTree) -> Callable:
@@ -260,9 +272,9 @@ def _mesh(name: str, devices: int | Sequence[Device] | None, model: int = 1) -> 
     if isinstance(devices, int):
         if not 1 <= devices <= len(found):
             there = ", ".join(sorted({device.device_kind for device in found}))
-            hint = ""
-            if found[0].platform == "cpu":
-                hint = f" JAX_NUM_CPU_DEVICES={max(devices, 1)} in the environment makes JAX simulate more on a CPU."
+            hint = f" Ask for 1 to {len(found)}."
+            if devices > len(found) and found[0].platform == "cpu":
+                hint = f" JAX_NUM_CPU_DEVICES={devices} in the environment makes JAX simulate more on a CPU."
             raise InputError(f"{devices} devices were asked for; there are {len(found)} ({there}).{hint}")
         devices = found[:devices]
     chosen = list(found if devices is None else devices)

@@ -1,12 +1,54 @@
 """Samples as pictures."""
 
 import math
+import tempfile
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from jaxgan.errors import InputError
+from jaxgan.files import replace
 from jaxgan.typing import Array
+
+# Nobody sees anything in a picture of more images.
+MOST = 10_000
+
+
+def check_count(name: str, count: int) -> None:
+    """Raises InputError if a picture cannot show so many images."""
+    if not 1 <= count <= MOST:
+        raise InputError(f"{name} is {count}; a picture shows 1 to {MOST:,} images.")
+
+
+def check_out(path: str | Path, suffix: str | None = ".png") -> None:
+    """Says whether a file can be written, before what it is to hold is computed.
+
+    Args:
+      path: of the file.
+      suffix: that its name must have; None: it is a directory, for files.
+
+    Raises:
+      InputError: if it has another suffix, is a directory or no directory, or lies where nothing can be written.
+    """
+    path = Path(path)
+    if suffix is not None and path.suffix.lower() != suffix:
+        proposal = path.with_suffix(suffix) if path.name else Path(f"out{suffix}")
+        raise InputError(f"The output is {str(path)!r}; its name must end in {suffix}. Call it --out {proposal}.")
+    if suffix is not None and path.is_dir():
+        raise InputError(f"{path} is a directory, and the output is a file. Name one: --out {path / f'out{suffix}'}.")
+    there = path if suffix is None else path.parent
+    while not there.exists():
+        there = there.parent
+    if not there.is_dir():
+        raise InputError(f"{path} cannot be made: {there} is a file, no directory. Choose another place with --out.")
+    try:
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be made: nothing can be written to {there} ({error.strerror}). Choose another place with "
+            "--out."
+        ) from error
 
 
 def save(examples: Array | np.ndarray, path: str | Path, across: int | None = None) -> None:
@@ -22,9 +64,7 @@ def save(examples: Array | np.ndarray, path: str | Path, across: int | None = No
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Whoever looks at the file while it is written sees the old picture or the new one.
-    partial = path.with_name(path.name + ".part")
-    picture.save(partial, format="PNG", optimize=True)
-    partial.replace(path)
+    replace(path, lambda file: picture.save(file, format="PNG", optimize=True))
 
 
 def save_table(table: Array | np.ndarray, path: str | Path) -> None:

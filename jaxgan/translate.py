@@ -17,6 +17,9 @@ from jaxgan.errors import InputError, closest
 from jaxgan.sample import restore
 from jaxgan.typing import Array
 
+# Of the side of an image in pixels.
+_MOST = 1 << 14
+
 
 def translate(
     run: str | Path,
@@ -58,10 +61,11 @@ def translate(
     if direction not in ("ab", "ba"):
         raise InputError(f"There is no direction {direction!r}. {closest(direction, ('ab', 'ba'))}")
     for name, value in (("size", size), ("batch", batch)):
-        if value is not None and value < 1:
-            raise InputError(f"{name} is {value}; it must be at least 1.")
+        if value is not None and not 1 <= value <= _MOST:
+            raise InputError(f"{name} is {value}; it must lie between 1 and {_MOST}.")
     if size is not None and full_size:
         raise InputError("size resizes images, and full_size leaves them as they are. Give one of the two.")
+    pictures.check_out(out, suffix=None)
     trained = restore(run, step)
     config, gan = trained.config, trained.gan
     if not isinstance(config, CycleGANConfig):
@@ -103,7 +107,10 @@ def _targets(images: Sequence[str | Path], out: Path) -> tuple[list[Path], list[
     if not files:
         raise InputError("No images are named. Name files, or folders of them.")
     sources: dict[Path, Path] = {}
+    originals = {file.resolve() for file in files}
     for file, target in files.items():
+        if target.resolve() in originals:
+            raise InputError(f"The translation of {file} would replace the image {target}. Choose another --out.")
         if target in sources:
             raise InputError(
                 f"{sources[target]} and {file} would both become {target}. Translate them into different directories."

@@ -189,48 +189,6 @@ def test_help_names_fields_and_units(capsys):
     assert "--half-life FLOAT" in out and "in images" in out and "MiB" in out
 
 
-@pytest.mark.parametrize(
-    ("args", "words"),
-    [
-        (["trian"], "no command 'trian'. Did you mean 'train'"),
-        (["train", "digit"], "no preset 'digit'. Did you mean 'digits'"),
-        (["train", "digits", "--widht", "3"], "--width"),
-        (["train", "digits", "--width", "wide"], "wide"),
-        (["train", "digits", "--objective", "wassertein"], "Did you mean 'wasserstein'"),
-        (["train", "digits", "--data", "digitz"], "Did you mean 'digits'"),
-        (["train", "digits", "--batch", "0"], "batch is 0"),
-        (["train", "digits", "--batch", "5000"], "1797"),
-        (["train", "digits", "--batch", "30"], "An update of 30 examples does not divide over 8 devices"),
-        (["train", "digits", "--microbatches", "16"], "A microbatch of 4 examples"),
-        (["train", "digits", "--microbatches", "5"], "microbatches is 5; it must divide the batch, 64"),
-        (["train", "digits", "--engine", "shardmap"], "no engine 'shardmap'. Did you mean 'shard_map'"),
-        (["train", "digits", "--devices", "9"], "9 devices were asked for; there are 8"),
-        (["train", "gan-ring", "--remat"], "remat is of convolutional networks"),
-        (["train", "digits", "--attention", "16"], "attention and hierarchical are of ResNets"),
-        (["train", "digits", "--uniform-labels"], "uniform_labels is of conditional GANs"),
-        (["train", "digits", "--network", "resnet"], "16"),
-        (["sweep", "digits", "--sweep.g-lr", "-1"], "g_lr is -1.0"),
-        (["train", "digits", "--clip", "0.1"], "clips no weights"),
-        (
-            ["train", "digits", "--objective", "hinge"],
-            "'hinge' has no gradient penalty. Set it to None (--penalty None)",
-        ),
-        (["train", "digits", "--penalty", "-1"], "gamma is -1.0"),
-        (["train", "dcgan-mnist", "--data-dir", "nowhere"], "jaxgan data prepare mnist --data-dir nowhere"),
-        (["resume", "nowhere"], "nowhere is no run"),
-        (["sample", "nowhere"], "nowhere is no run"),
-        (["sample", "nowhere", "--count", "0"], "count is 0"),
-        (["data", "lst"], "Did you mean 'list'"),
-        (["data", "prepare", "mnist"], "jaxgan[prepare]"),
-    ],
-)
-def test_bad_input_is_one_clear_error(here, capsys, monkeypatch, args, words):
-    monkeypatch.delenv("JAXGAN_DATA", raising=False)  # where mnist may be prepared already
-    message = " ".join(fails(capsys, *args).split())
-    assert words in message
-    assert not (here / "runs").exists()
-
-
 def test_an_interruption_before_anything_is_saved_does_not_claim_otherwise(here, capsys, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from jaxgan.data import available, from_arrays, load, prepare
+from jaxgan.data.sources import stacked_mnist
 from jaxgan.errors import InputError
 
 
@@ -74,6 +75,27 @@ def test_digits_are_scikit_learns():
     assert records["image"].dtype == np.uint8 and records["label"].dtype == np.int32
     np.testing.assert_array_equal(records["label"], reference["target"])
     assert np.abs(records["image"][..., 0] / 255 * 16 - reference["images"]).max() <= 16 / 255 / 2
+
+
+def test_stacked_digits_spell_their_label():
+    rng = np.random.default_rng(0)
+    pixels, label = rng.integers(0, 256, (30, 5, 5, 1), np.uint8), np.arange(30) % 10
+    source = stacked_mnist(from_arrays(pixels, label), size=200, seed=1)
+    assert source.shape == (5, 5, 3) and source.classes == 1000 and source.size == 200
+    records = source.read(np.arange(200))
+    digit = {image.tobytes(): k for image, k in zip(pixels, label, strict=True)}
+    for image, k in zip(records["image"], records["label"], strict=True):
+        assert f"{k:03}" == "".join(str(digit[image[..., c].tobytes()]) for c in range(3))
+    assert len(set(records["label"].tolist())) > 150  # channels are drawn apart: 200 of 1,000, few twice
+    part = stacked_mnist(from_arrays(pixels, label), size=200, seed=1).read(np.array([7, 3]))
+    np.testing.assert_array_equal(part["image"], records["image"][[7, 3]])
+    np.testing.assert_array_equal(part["label"], records["label"][[7, 3]])
+
+
+def test_stacked_mnist_is_made_of_mnist(data_dir, tmp_path):
+    source = load("stacked_mnist", data_dir=data_dir, split="test[:50]")
+    assert source.shape == (28, 28, 3) and source.size == 128_000 and source.classes == 1000
+    assert "The data set mnist is not prepared" in error(load, "stacked_mnist", data_dir=tmp_path)
 
 
 def test_digits_resized_keep_their_mean():

@@ -3,6 +3,8 @@
 import inspect
 from typing import Any
 
+import jax
+
 from jaxgan import objectives
 from jaxgan.errors import InputError, choose
 
@@ -31,3 +33,10 @@ def make_objective(name: str, clip: float | None, penalty: float | None, axis_na
             )
         options[weights[0]] = penalty
     return objectives.objective(name, **options)
+
+
+def check_decays(**decays: float) -> None:
+    """Raises InputError if Adam cannot decay its averages so; those of a sweep were checked one by one before."""
+    for name, value in decays.items():
+        if not isinstance(value, jax.Array) and not 0 <= value < 1:
+            raise InputError(f"{name} is {value}; Adam's decay is at least 0 and below 1.")

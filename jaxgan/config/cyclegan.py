@@ -9,9 +9,10 @@ import optax
 
 from jaxgan import data as datasets
 from jaxgan import objectives
-from jaxgan.config.adversarial import make_objective
+from jaxgan.config.adversarial import check_decays, make_objective
 from jaxgan.config.augmented import AugmentedConfig
 from jaxgan.config.base import View
+from jaxgan.data.sources import check_size
 from jaxgan.errors import InputError
 from jaxgan.nn.cyclegan import PatchDiscriminator, ResnetGenerator, UNetGenerator
 from jaxgan.recipes.cyclegan import constant_then_linear, cyclegan
@@ -86,6 +87,7 @@ class CycleGANConfig(AugmentedConfig):
     def __post_init__(self):
         super().__post_init__()
         make_objective(self.objective, None, self.penalty, None)
+        check_size(self.image_size)
         if self.image_size % 4:
             near = " or ".join(str(n) for n in (self.image_size // 4 * 4, self.image_size // 4 * 4 + 4) if n)
             raise InputError(f"image_size is {self.image_size}; it must be a multiple of 4, for example {near}.")
@@ -94,6 +96,7 @@ class CycleGANConfig(AugmentedConfig):
                 self._at_least(name, 1)
         for name in ("layers", "cycle", "identity", "paired", "half_life", "pool", "constant_steps"):
             self._at_least(name, 0)
+        check_decays(b1=self.b1)
         for name in ("g_lr", "d_lr"):
             self._at_least(name, 0, above=True)
         if self.conditional and not self._paired:

@@ -7,12 +7,15 @@ import jax.numpy as jnp
 import optax
 
 from jaxgan import nn, objectives, recipes
-from jaxgan.config.adversarial import make_objective
+from jaxgan.config.adversarial import check_decays, make_objective
 from jaxgan.config.augmented import AugmentedConfig
 from jaxgan.config.sampled import SampledConfig
 from jaxgan.errors import InputError
 from jaxgan.transforms import lazy_adam
 from jaxgan.typing import GAN
+
+# Units of a layer; one of more takes gigabytes.
+_WIDEST = 1 << 16
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -101,6 +104,12 @@ class GANConfig(AugmentedConfig, SampledConfig):
         for name in ("width", "d_width", "depth", "latent_dim", "d_steps", "penalty_every", "embed", "decay_steps"):
             if getattr(self, name) is not None:
                 self._at_least(name, 1)
+        for name in ("width", "d_width", "latent_dim", "embed"):
+            if (getattr(self, name) or 0) > _WIDEST:
+                raise InputError(f"{name} is {getattr(self, name)}; it must be at most {_WIDEST}.")
+        if self.embed is not None and self.conditioning == "none":
+            raise InputError(f"embed is {self.embed}, of labels. Set --conditioning as well, or leave it out.")
+        check_decays(b1=self.b1, b2=self.b2)
         for name in ("g_lr", "d_lr"):
             self._at_least(name, 0, above=True)
         for name in ("half_life", "classifier_weight"):
@@ -173,7 +182,7 @@ class GANConfig(AugmentedConfig, SampledConfig):
             discriminator = nn.MLPDiscriminator(d_width, self.depth, dtype, projection, classifier)
             concat, inside = classes, None  # without batch norm the labels can only join the latents
         elif self.network == "dcgan":
-            nn.doublings(shape)  # says what sizes there are before anything is compiled
+            nn.doublings(_image(shape))  # says what sizes there are before anything is compiled
             assert self.width and d_width
             generator = nn.DCGANGenerator(_image(shape), self.width, dtype, axis_name, self.remat, inside)
             discriminator = nn.DCGANDiscriminator(

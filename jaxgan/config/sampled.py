@@ -1,6 +1,7 @@
 """What the configurations of recipes have in common that draw samples from one set of images."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -8,6 +9,10 @@ import numpy as np
 from jaxgan import data as datasets
 from jaxgan import pictures
 from jaxgan.config.base import Config, View
+from jaxgan.data.sources import check_size
+from jaxgan.errors import InputError, choose
+from jaxgan.metrics import METRICS
+from jaxgan.metrics.extractors import EXTRACTORS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,8 +42,16 @@ class SampledConfig(Config):
         for name in ("eval_every", "eval_samples"):
             if getattr(self, name) is not None:
                 self._at_least(name, 1 if name == "eval_every" else 2)
+        check_metrics(self.metrics, self.labelled)
+        if self.eval_extractor is not None:
+            choose("extractor", self.eval_extractor, EXTRACTORS)
         if self.image_size is not None:
-            self._at_least("image_size", 1)
+            check_size(self.image_size)
+
+    @property
+    def metrics(self) -> list[str]:
+        """The names in ``eval_metrics``."""
+        return [name.strip() for name in self.eval_metrics.split(",")]
 
     @property
     def labelled(self) -> bool:
@@ -61,3 +74,20 @@ class SampledConfig(Config):
             lambda gan, state, key: gan.sample(state, key, self.samples, **asked),
             None,
         )
+
+
+def check_metrics(names: Sequence[str], labelled: bool) -> None:
+    """Says what is wrong with the names of metrics before anything is looked at.
+
+    Args:
+      names: the metrics.
+      labelled: whether the samples are of classes.
+
+    Raises:
+      InputError: for an unknown name, and a metric that goes by classes where there are none.
+    """
+    for name in names:
+        if "label" in (choose("metric", name, METRICS).needs or "") and not labelled:
+            raise InputError(
+                f"{name} goes by the classes of images: it needs a conditional GAN, and labelled data. Leave it out."
+            )

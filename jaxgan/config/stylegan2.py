@@ -74,6 +74,10 @@ class StyleGAN2Config(AugmentedConfig, SampledConfig):
             self._at_least(name, 0)
         for name in ("g_lr", "d_lr"):
             self._at_least(name, 0, above=True)
+        if not isinstance(self.mixing, jax.Array) and self.mixing > 1:  # a sweep's were checked before
+            raise InputError(f"mixing is {self.mixing}, a share of the images; it must lie between 0 and 1.")
+        if self.ramp is not None:
+            self._at_least("ramp", 0, above=True)
         if self.batch % self.group:
             raise InputError(
                 f"The minibatch standard deviation takes groups of {self.group} images, which do not divide the batch, "

@@ -39,6 +39,8 @@ def prepare(name: str, data_dir: str | Path | None = None) -> Path:
     if name in EMBEDDED or name in SYNTHETIC:
         raise InputError(f"The data set {name} needs no preparing.")
     root = tfds.data_dirs(data_dir)[0]
+    if root.exists() and not root.is_dir():
+        raise InputError(f"{root} is a file; data sets are written to a directory. Name one with --data-dir.")
     present = tfds.prepared(root).get(name)
     if present is not None:
         tfds.open_builder(present)
@@ -76,6 +78,8 @@ def available(data_dir: str | Path | None = None) -> list[Row]:
     Returns:
       A row for each split; prepared data sets that are no images or no array_record are left out.
     """
+    if data_dir is not None and not Path(data_dir).expanduser().is_dir():
+        raise InputError(f"There is no directory {data_dir}. Name one with --data-dir, or leave it out.")
     rows = []
     for name, make in EMBEDDED.items():
         source = make()
