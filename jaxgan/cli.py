@@ -1,15 +1,17 @@
 """The command line: ``jaxgan COMMAND``. Every command imports what it needs when it runs, so that --help is quick."""
 
 import dataclasses
+import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from jaxgan.errors import InputError, choose
+from jaxgan.errors import InputError, RunError, RunWarning, choose
 
 if TYPE_CHECKING:
     from jaxgan.parallel import Engine
@@ -83,6 +85,7 @@ def resume(args: list[str]) -> None:
     def command(
         run: tyro.conf.Positional[Path],
         steps: int | None = None,
+        on_nonfinite: Literal["halt", "skip", "rollback"] | None = None,
         tensorboard: bool = False,
         where: Annotated[_Where, tyro.conf.arg(name="")] = _Where(),
     ) -> None:
@@ -91,6 +94,7 @@ def resume(args: list[str]) -> None:
         Args:
             run: Directory of the run.
             steps: Generator updates in all; by default as many as the run was to have.
+            on_nonfinite: What follows a step that is not finite; by default what the run was started with.
             tensorboard: Write TensorBoard logs too.
             where: On which devices, and in which processes.
         """
@@ -99,10 +103,18 @@ def resume(args: list[str]) -> None:
 
         chosen = where.engine_here()
         config = open_run(run)
-        config = config if steps is None else dataclasses.replace(config, steps=steps)
+        changes = {"steps": steps, "on_nonfinite": on_nonfinite}
+        config = dataclasses.replace(config, **{k: v for k, v in changes.items() if v is not None})
         _run(lambda: train(config, run, engine=chosen, resume=True, tensorboard=tensorboard), run)
 
     _cli(command, args, "resume")
+
+
+def checkpoints(args: list[str]) -> None:
+    """List the checkpoints of a run, verify them, delete old and faulty ones."""
+    from jaxgan.cli_checkpoints import command
+
+    _cli(command, args, "checkpoints")
 
 
 def sweep(args: list[str]) -> None:
@@ -174,6 +186,8 @@ def sample(args: list[str]) -> None:
         from jaxgan import pictures
         from jaxgan import sample as samples
 
+        pictures.check_count("count", count)
+        pictures.check_out(out)
         if interpolate:
             if len(label) != 2:
                 raise InputError(f"--interpolate goes from one class to another; --label names {len(label)}, not 2.")
@@ -284,14 +298,14 @@ def devices(args: list[str]) -> None:
         from jaxgan import parallel
 
         engine = parallel.sharded(devices)
-        table = Table("device", "kind", "process", "memory", *(["images of an update"] if batch else []))
+        table = Table("device", "kind", "process", "memory", *([] if batch is None else ["images of an update"]))
         if batch is not None:
             engine.check(batch)
         for device in engine.mesh.devices.flat:
             memory = (device.memory_stats() or {}).get("bytes_limit")
             row = [str(device), device.device_kind, str(device.process_index)]
             row.append(f"{memory / 2**30:.1f} GiB" if memory else "of the host")
-            table.add_row(*row, *([str(batch // engine.size)] if batch else []))
+            table.add_row(*row, *([] if batch is None else [str(batch // engine.size)]))
         Console().print(table)
 
     _cli(command, args, "devices")
@@ -339,6 +353,7 @@ def data(args: list[str]) -> None:
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "train": train,
     "resume": resume,
+    "checkpoints": checkpoints,
     "sweep": sweep,
     "sample": sample,
     "evaluate": evaluate,
@@ -351,10 +366,14 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Runs one command. Bad input ends with one message and status 2; --debug shows where it came from."""
+    """Runs one command. Bad input ends with one message and status 2, a run that cannot go on with one and status 1;
+    --debug shows where it came from."""
     args = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in args
     args = [arg for arg in args if arg != "--debug"]
+    warnings.showwarning = _warn
+    if not debug:
+        _hush()
     try:
         if not args or args[0] in ("-h", "--help"):
             print("jaxgan: GANs as pure functions.\n\nusage: jaxgan COMMAND ...  (COMMAND --help says more)\n")
@@ -364,17 +383,33 @@ def main(argv: list[str] | None = None) -> None:
             return
         choose("command", args[0], COMMANDS)(args[1:])
         sys.stdout.flush()
-    except InputError as error:
+    except (InputError, RunError) as error:
         if debug:
             raise
         print(f"jaxgan: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(2 if isinstance(error, InputError) else 1)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
         # Whoever read the output has seen enough (`| head`). Python would say so again when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+
+
+def _hush() -> None:
+    """What goes wrong in Orbax's threads is raised in this one as well, and said once."""
+    for name in ("absl", "asyncio", "concurrent.futures"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    usual = sys.unraisablehook
+    sys.unraisablehook = lambda args: None if "Event loop is closed" in str(args.exc_value) else usual(args)
+
+
+def _warn(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object) -> None:
+    """A warning of a run is for its user; where in the code it came from is not."""
+    text = (
+        f"jaxgan: {message}" if category is RunWarning else warnings.formatwarning(message, category, filename, lineno)
+    )
+    print(text.rstrip(), file=sys.stderr)
 
 
 def _cli(command: Callable, args: list[str], name: str) -> None:
@@ -400,6 +435,7 @@ def _preset(args: list[str]) -> tuple[str, "Preset"]:
 
 def _run(job: Callable[[], object], run: Path) -> None:
     """Trains, and says what is there now and what to do next."""
+    from jaxgan.interruption import deaf
     from jaxgan.processes import first
     from jaxgan.rundir import open_run
 
@@ -407,6 +443,7 @@ def _run(job: Callable[[], object], run: Path) -> None:
     try:
         job()
     except (KeyboardInterrupt, SystemExit) as error:
+        deaf()
         interruption = error
     if not first():
         if interruption:

@@ -93,6 +93,11 @@ def agree(values: np.ndarray) -> np.ndarray:
     return values[None] if jax.process_count() == 1 else np.asarray(multihost_utils.process_allgather(values))
 
 
+def agree_on_first(value: int) -> int:
+    """The value of process 0, on every process; all of them must call it."""
+    return int(agree(np.asarray(value))[0])
+
+
 def check_same(settings: dict[str, Any]) -> None:
     """Raises InputError, on every process, if the processes were not started with the same settings.
 

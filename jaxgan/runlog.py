@@ -1,5 +1,6 @@
 """What a run says while it trains: a progress bar, metrics.jsonl, evaluations.jsonl, TensorBoard, early warnings."""
 
+import contextlib
 import json
 import math
 import time
@@ -12,6 +13,7 @@ import rich.progress
 
 from jaxgan.alarms import evaluation_alarms, training_alarms
 from jaxgan.errors import InputError
+from jaxgan.files import replace
 
 
 class RunLog:
@@ -24,7 +26,9 @@ class RunLog:
     def __init__(self, run: str | Path, steps: int, start: int, tensorboard: bool = False, quiet: bool = False):
         """Opens the log; rows after step ``start``, which a resumed run writes again, are dropped."""
         run = Path(run)
-        self._rows, self._evaluations = _Table(run / "metrics.jsonl", start), _Table(run / "evaluations.jsonl", start)
+        self._rows, self._evaluations, self._events = (
+            _Table(run / f"{name}.jsonl", start) for name in ("metrics", "evaluations", "events")
+        )
         self._seconds = self._rows.kept[-1]["seconds"] if self._rows.kept else 0.0
         self._began = time.monotonic()
         self._alarms: dict[str, dict[str, str]] = {}  # that are on, by what they come from
@@ -41,17 +45,19 @@ class RunLog:
             disable=not self._live,
         )
         self._task = self._bar.add_task("", total=steps, completed=start, speed="compiling", losses="")
+        for table in (self._rows, self._evaluations, self._events):
+            if table.broken:
+                self._warning(start, table.broken)
 
     def __enter__(self) -> "RunLog":
         self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-        self._rows.close()
-        self._evaluations.close()
-        if self._board is not None:
-            self._board.close()
+        with contextlib.ExitStack() as stack:
+            for table in (self._rows, self._evaluations, self._events, *([self._board] if self._board else [])):
+                stack.callback(table.close)
+            stack.callback(self._bar.stop)
 
     def advance(self, step: int) -> None:
         """Moves the progress bar."""
@@ -84,6 +90,17 @@ class RunLog:
         self._console.print(f"step {step}  {text}{mark}", highlight=False)
         self._warn(step, "evaluation", evaluation_alarms(self._evaluations.kept))
 
+    def event(self, step: int, kind: str, text: str) -> None:
+        """Says what happened that is not usual, and writes it to events.jsonl."""
+        self._events.add({"step": step, "event": kind, "text": text})
+        self._warning(step, text)
+
+    def back(self, step: int) -> None:
+        """The run goes on from an earlier step: the rows of later ones are dropped, their events stay."""
+        self._rows.cut(step)
+        self._evaluations.cut(step)
+        self.advance(step)
+
     def _draw(self, step: int, values: Mapping[str, float]) -> None:
         if self._board is not None:
             for name, value in values.items():
@@ -93,22 +110,38 @@ class RunLog:
         """Says what has become true since the last row; an alarm that goes off again is said again."""
         for name, message in alarms.items():
             if name not in self._alarms.get(origin, {}):
-                self._console.print(f"warning at step {step}: {message}", style="yellow", highlight=False)
+                self._warning(step, message)
         self._alarms[origin] = alarms
+
+    def _warning(self, step: int, message: str) -> None:
+        self._console.print(f"warning at step {step}: {message}", style="yellow", highlight=False, markup=False)
 
 
 class _Table:
-    """Rows of JSON in a file, which a resumed run goes on with."""
+    """Rows of JSON in a file, which a resumed run goes on with.
+
+    Attributes:
+      kept: the rows.
+      broken: what is wrong with the file as it was found, in words; empty if nothing is.
+    """
 
     def __init__(self, path: Path, start: int):
-        self._path = path
-        rows = [row for row in read(path) if row["step"] <= start] if start else []
-        self.kept = [{k: float(v) if isinstance(v, str) else v for k, v in row.items()} for row in rows]
-        self._file = None
-        if rows or path.exists():
-            partial = path.with_suffix(".part")
-            partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
-            partial.replace(path)
+        self._path, self._file = path, None
+        self.kept, self.broken = [], ""
+        if path.exists():
+            self.kept, broken = parse(path)
+            if broken:
+                aside = path.with_name(path.name + ".broken")
+                path.replace(aside)
+                self.broken = f"{broken} of the lines of {path} are no rows and were left out; as it was it is {aside}."
+            self.cut(start)
+
+    def cut(self, step: int) -> None:
+        """Drops the rows after a step, which will be written again."""
+        self.close()
+        self.kept = [row for row in self.kept if step and row["step"] <= step]
+        text = "".join(json.dumps(spelt(row)) + "\n" for row in self.kept)
+        replace(self._path, lambda file: file.write(text.encode()))
 
     def add(self, row: dict[str, Any]) -> None:
         self.kept.append(row)
@@ -117,8 +150,9 @@ class _Table:
         self._file.flush()
 
     def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
 
 def spelt(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -127,15 +161,30 @@ def spelt(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read(path: str | Path) -> list[dict[str, Any]]:
-    """The rows of a metrics.jsonl; a last line that was cut off, as a crash leaves it, is left out."""
-    path = Path(path)
-    rows = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            break
-    return rows
+    """The rows of a metrics.jsonl, evaluations.jsonl or events.jsonl; none if there is no such file."""
+    return parse(Path(path))[0] if Path(path).is_file() else []
+
+
+def parse(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """The rows of a table, and how many other lines it has. A last line that a crash cut off does not count as one."""
+    *lines, last = path.read_bytes().split(b"\n")  # after the last newline comes nothing, or half a line
+    rows = [row for line in [*lines, last] if (row := _row(line)) is not None]
+    return rows, len(lines) - sum(_row(line) is not None for line in lines)
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+        return None
+    return {k: _number(v) for k, v in row.items()}
+
+
+def _number(value: Any) -> Any:
+    """Undoes `spelt`."""
+    return float(value) if value in ("nan", "inf", "-inf") else value
 
 
 def _summary(metrics: Mapping[str, float]) -> str:

@@ -14,7 +14,7 @@ from jaxgan.config import Config, SampledConfig
 from jaxgan.errors import InputError
 from jaxgan.nn import check_labels
 from jaxgan.state import TrainState
-from jaxgan.typing import GAN, Array
+from jaxgan.typing import GAN, Array, Key
 
 
 class Trained(NamedTuple):
@@ -49,14 +49,27 @@ def restore(run: str | Path, step: int | None = None) -> Trained:
     >>> images = trained.gan.sample(trained.state, jax.random.key(0), 16)  # doctest: +SKIP
     """
     config = rundir.open_run(run)
+    none = InputError(f"{run} has no checkpoint yet. `jaxgan resume {run}` trains it.")
+    if not (Path(run) / "checkpoints").is_dir():
+        raise none
     with Checkpoints(Path(run) / "checkpoints") as checkpoints:
-        settings = checkpoints.settings(step)
+        step = checkpoints.newest(step)
+        if step is None:
+            raise none
+        settings = checkpoints.about(step)["settings"]
         shape, classes = settings["shape"], settings["classes"]
         shape = shape if isinstance(shape, dict) else tuple(shape)
         gan = config.build(shape, classes)
         like, engine = jax.eval_shape(gan.init, jax.random.key(0)), parallel.jit()
-        state = checkpoints.restore({"state": engine.shaped(like, engine.layout(like))}, step=step)["state"]
+        state = checkpoints.restore({"state": engine.shaped(like, engine.layout(like))}, step)["state"]
     return Trained(config, gan, state, shape, classes)
+
+
+def key_of(seed: int) -> Key:
+    """The key of a seed. Raises InputError for one that is no u32: JAX would take it for another."""
+    if not 0 <= seed < 2**32:
+        raise InputError(f"seed is {seed}; a seed lies between 0 and 2^32 - 1.")
+    return jax.random.key(seed)
 
 
 def draw_samples(
@@ -133,6 +146,6 @@ def _sampler(run: str | Path, count: int, step: int | None) -> tuple[Callable, i
                 raise InputError(f"{run} is no conditional GAN: it cannot be asked for a label. Leave the label out.")
             asked = {"label": np.asarray(label)}
             check_labels(asked["label"], classes)
-        return sample(state, jax.random.key(seed), asked)
+        return sample(state, key_of(seed), asked)
 
     return draw, classes

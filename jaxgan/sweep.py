@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import itertools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,13 +17,19 @@ from jax.sharding import PartitionSpec
 from jaxgan import data, parallel, rundir
 from jaxgan import train as trainer
 from jaxgan.axis import DATA
+from jaxgan.chunk import tally
 from jaxgan.config import Config, SampledConfig, float_fields
 from jaxgan.ensemble import AXES, ensemble
 from jaxgan.errors import InputError, choose
+from jaxgan.finite import FINE, check, keep
+from jaxgan.interruption import aside, signals
 from jaxgan.rundir import Run
 from jaxgan.runlog import read
 from jaxgan.turns import slices
 from jaxgan.typing import GAN, Array, PyTree
+
+# Each is a directory with files of its own.
+_MOST = 4096
 
 
 def sweep(
@@ -46,6 +53,8 @@ def sweep(
       overwrite: delete runs that are in the way.
       quiet: print nothing.
 
+    A member whose step is not finite keeps the state that it had; "skipped" is the share of such steps.
+
     Returns:
       The directories of the runs.
 
@@ -58,6 +67,11 @@ def sweep(
     values = dict(values or {})
     members = _members(config, seeds, values)
     runs = [Path(out) / _name(member, values) for member in members]
+    if twice := [run for i, run in enumerate(runs) if run in runs[:i]]:
+        raise InputError(
+            f"Two members would be kept in {twice[0]}, which is named after their values. Give values that differ in "
+            "their first six digits."
+        )
     for run in runs:
         rundir.check(run, resume=False, overwrite=overwrite)
     if isinstance(config, SampledConfig) and config.eval_every is not None:
@@ -80,8 +94,13 @@ def sweep(
 
     def metrics_of(state, loaded, values, seed, key):
         drawn = jax.vmap(lambda s: feed.draw(loaded, state.step, s))(seed) if own else feed.draw(loaded, state.step)
-        state, metrics = build(values).step(state, drawn, key)
-        return state, jax.vmap(trainer.countable)(metrics)
+        after, metrics = build(values).step(state, drawn, key)
+
+        def one(after, before, metrics):
+            ok = check(after, metrics).ok
+            return keep(ok, after, before).replace(step=after.step), tally(metrics, ok)
+
+        return jax.vmap(one, (AXES, AXES, 0), (AXES, 0))(after, state, metrics)
 
     def chunk(state, sums, loaded, n, values, seed, key):
         def step(_, carry):
@@ -133,20 +152,24 @@ def sweep(
 
     console = rich.console.Console(quiet=quiet)
     console.print(f"{len(members)} members on {mesh.size} device{'s' if mesh.size > 1 else ''}")
-    with contextlib.ExitStack() as stack:
-        outs = [
-            # The first speaks for all while they train.
-            stack.enter_context(Run(run, member, member.settings(source), quiet=quiet or run != runs[0]))
-            for member, run in zip(members, runs, strict=True)
-        ]
-        signals = stack.enter_context(trainer.signals())
-        program = trainer.Program(
-            lambda *args: compiled(*args, swept, seed, step_keys), jax.jit(sample), view, feed, images * len(members)
-        )
-        _, stopped = trainer.loop(config, program, init(swept, init_keys), sums, loaded, 0, outs, _take, signals)
-    if not quiet:
-        console.print(table(runs, members, values))
-    trainer.stop(stopped)
+    with signals() as caught:
+        rest = (swept, seed, step_keys)
+        program = aside(compiled.lower(state, sums, loaded, np.int32(1), *rest).compile)
+        items = {"state": aside(lambda: init(swept, init_keys)), "progress": {"sums": sums, "rollbacks": 0}}
+
+        def advance(state, sums, loaded, n, _):
+            return *program(state, sums, loaded, n, *rest), FINE
+
+        with caught.noted(), trainer.written(Path(out)), contextlib.ExitStack() as stack:
+            outs = [
+                # The first speaks for all while they train.
+                stack.enter_context(Run(run, member, trainer.describe(member, source), quiet=quiet or run != runs[0]))
+                for member, run in zip(members, runs, strict=True)
+            ]
+            trained = trainer.Program(advance, jax.jit(sample), view, feed, images * len(members), step_keys)
+            trainer.loop(config, trained, items, loaded, 0, outs, _take, caught)
+        if not quiet:
+            console.print(table(runs, members, values))
     return runs
 
 
@@ -173,6 +196,8 @@ def _members(config: Config, seeds: int, values: dict[str, Sequence[float]]) -> 
             raise InputError(f"{name} is to take the values {list(numbers)}; give at least one, and each once.")
     if seeds < 1:
         raise InputError(f"seeds is {seeds}; at least one is trained.")
+    if (count := seeds * math.prod(map(len, values.values()))) > _MOST:
+        raise InputError(f"{count} members were asked for; a sweep has at most {_MOST}. Take fewer seeds or values.")
     return [
         dataclasses.replace(config, seed=config.seed + i, **dict(zip(values, combination, strict=True)))
         for combination in itertools.product(*values.values())

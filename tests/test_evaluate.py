@@ -89,8 +89,8 @@ def test_evaluation_in_training_and_the_best_checkpoint(run):
     assert [row["step"] for row in table] == [2, 4, 6, 8]
     assert {"fid", "precision", "recall", "density", "coverage", "authenticity", "diversity"} <= table[0].keys()
     best = min(table, key=lambda row: row["fid"])["step"]
-    with Checkpoints(run / "checkpoints", keep=1) as checkpoints:
-        kept = sorted(checkpoints._manager.all_steps())
+    with Checkpoints(run / "checkpoints") as checkpoints:
+        kept = checkpoints.steps()
     assert kept == sorted({best, 8})
     # The same as afterwards.
     assert evaluate(run, ["fid"], samples=300).values["fid"] == pytest.approx(table[-1]["fid"], rel=1e-6)
@@ -349,7 +349,8 @@ def test_a_resumed_log_takes_what_was_not_finite_for_numbers(tmp_path, capsys):
     with RunLog(tmp_path, steps=9, start=3) as log:
         log.evaluation(6, {"fid": 2.0, "recall": 0.5}, best)
     assert capsys.readouterr().out.count("best so far") == 1
-    assert [row["fid"] for row in read(tmp_path / "evaluations.jsonl")] == ["inf", 2.0]
+    assert [row["fid"] for row in read(tmp_path / "evaluations.jsonl")] == [float("inf"), 2.0]
+    assert '"fid": "inf"' in (tmp_path / "evaluations.jsonl").read_text()  # Infinity is no JSON
 
 
 def test_numbers_that_are_not_finite_are_json_all_the_same():

@@ -72,7 +72,8 @@ def restore(run, engine):
     gan = open_run(run).build((8, 8, 1), 10)
     like = jax.eval_shape(gan.init, jax.random.key(0))
     with Checkpoints(run / "checkpoints") as checkpoints:
-        return checkpoints.restore({"state": engine.shaped(like, engine.layout(like))})["state"]
+        wanted = {"state": engine.shaped(like, engine.layout(like))}
+        return checkpoints.restore(wanted, checkpoints.newest())["state"]
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +142,7 @@ def test_a_killed_process_ends_the_others_and_the_run_goes_on(tmp_path):
     assert time.monotonic() - killed < 60
     assert err.strip()  # not in silence
     with Checkpoints(run / "checkpoints") as checkpoints:
-        step = checkpoints.latest()
+        step = checkpoints.newest()
     for status, _, err in wait(start(*[["resume", run, "--steps", step + 20]] * 2)):
         assert status == 0, err
     assert [row["step"] for row in read(run / "metrics.jsonl")] == list(range(20, step + 21, 20))
@@ -158,7 +159,7 @@ def test_a_signal_to_one_process_saves_and_ends_all(tmp_path):
     assert (status, other) == (143, 143), err
     assert "interrupted and saved" in out
     with Checkpoints(run / "checkpoints") as checkpoints:
-        assert checkpoints.latest() is not None
+        assert checkpoints.newest() is not None
 
 
 def test_a_coordinator_that_is_not_there_is_an_error(monkeypatch, capsys):
