@@ -388,12 +388,24 @@ def main(argv: list[str] | None = None) -> None:
             raise
         print(f"jaxgan: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, InputError) else 1)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except (KeyboardInterrupt, SystemExit) as error:
+        status = 130 if isinstance(error, KeyboardInterrupt) else error.code
+        if argv is None and status in (129, 130, 143):
+            _end(status)
+        sys.exit(status)
     except BrokenPipeError:
         # Whoever read the output has seen enough (`| head`). Python would say so again when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+
+
+def _end(status: int) -> None:
+    """Ends the process of a command that a signal ended: no second one, and no compiler, changes or delays that."""
+    import jax
+
+    if not jax.distributed.is_initialized():  # others wait for each other
+        sys.stdout.flush()
+        os._exit(status)
 
 
 def _hush() -> None:
@@ -436,30 +448,31 @@ def _preset(args: list[str]) -> tuple[str, "Preset"]:
 def _run(job: Callable[[], object], run: Path) -> None:
     """Trains, and says what is there now and what to do next."""
     from jaxgan.interruption import deaf
+
+    try:
+        job()
+    except (KeyboardInterrupt, SystemExit):
+        with deaf():
+            _report(run, interrupted=True)
+            raise
+    _report(run, interrupted=False)
+
+
+def _report(run: Path, interrupted: bool) -> None:
     from jaxgan.processes import first
     from jaxgan.rundir import open_run
 
-    interruption = None
-    try:
-        job()
-    except (KeyboardInterrupt, SystemExit) as error:
-        deaf()
-        interruption = error
     if not first():
-        if interruption:
-            raise interruption
         return
-    if interruption and not any((run / "checkpoints").glob("[0-9]*")):
+    if interrupted and not any((run / "checkpoints").glob("[0-9]*")):
         print("interrupted; nothing was saved, because no step had been trained")
-        raise interruption
-    print(f"{'interrupted and saved' if interruption else 'finished'}: {run}")
+        return
+    print(f"{'interrupted and saved' if interrupted else 'finished'}: {run}")
     print(f"  pictures     {run / 'samples'}")
     print(f"  metrics      {run / 'metrics.jsonl'}")
     print(f"  checkpoints  {run / 'checkpoints'}")
     print(f"  next         jaxgan {open_run(run).use.format(run=run)}")
-    print(f"               jaxgan resume {run}{'' if interruption else ' --steps N'}")
-    if interruption:
-        raise interruption
+    print(f"               jaxgan resume {run}{'' if interrupted else ' --steps N'}")
 
 
 def _same(run: Path) -> Path:

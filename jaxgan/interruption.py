@@ -74,10 +74,15 @@ def signals() -> Iterator[Signals]:
         raise KeyboardInterrupt if caught.number == signal.SIGINT else SystemExit(128 + caught.number)
 
 
-def deaf() -> None:
-    """Ignores further signals, for a process that is about to end because of one."""
-    for number in _SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+@contextlib.contextmanager
+def deaf() -> Iterator[None]:
+    """Ignores signals, while what follows one is said."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def aside(job: Callable[[], T]) -> T:

@@ -126,8 +126,8 @@ train digits --split test | no split 'test' | 'train' alone
 train dcgan-mnist --data-dir nowhere | mnist is not prepared in nowhere | jaxgan data prepare mnist --data-dir nowhere
 
 # Where a run goes, and on what it runs
-train digits $TINY --run file.txt | file.txt exists already | --run
-train digits $TINY --run file.txt/run | file.txt/run cannot be written | Not a directory | --run
+train digits $TINY --run file.txt | file.txt is a file | --run
+train digits $TINY --run file.txt/run | file.txt/run cannot be made | file.txt is a file | --run
 train digits --run gan | gan exists already | jaxgan resume gan | --overwrite
 train digits --run photos --overwrite | photos has no config.json | will not be deleted
 train digits --engine shardmap | no engine 'shardmap' | Did you mean 'shard_map' | pmap
@@ -173,7 +173,7 @@ sweep digits --seeds 0 | seeds is 0 | at least one
 sweep digits --seed 4294967295 --seeds 2 | seed is 4294967296 | 2^32 - 1
 sweep digits --eval-every 2 | not evaluated while it trains | jaxgan evaluate RUN
 sweep digits --devices 0 | 0 devices were asked for | there are 8
-sweep digits $TINY --out file.txt | file.txt/seed=0 cannot be written
+sweep digits $TINY --out file.txt | file.txt/seed=0 cannot be made | file.txt is a file
 
 # Runs
 resume | PATH

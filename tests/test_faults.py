@@ -77,10 +77,10 @@ def good_steps(run):
 # Kills.
 
 
-@pytest.mark.parametrize("kills", [20, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (20, 200))])
 @pytest.mark.timeout(3600)
 def test_kill_9_at_any_moment(tmp_path, command, kills):
-    """After each kill there is a good checkpoint, and no more than the interval before the last that was begun is lost.
+    """After each kill there is a good checkpoint; steps here are so fast that saves take longer than their interval.
 
     The killed run goes on each time; the bits at its end are those of a run that nothing interrupted.
     """
@@ -100,8 +100,8 @@ def test_kill_9_at_any_moment(tmp_path, command, kills):
         with Checkpoints(run / "checkpoints") as checkpoints:
             found = checkpoints.newest()
         assert found >= newest and found % save_every == 0
-        # The save of the last multiple may have been under way.
-        assert found >= logged // save_every * save_every - save_every
+        # A save waits for the one before it: no more than that one was under way, and the log ahead of its own.
+        assert found >= logged // save_every * save_every - 2 * save_every
         newest = found
     end = newest + 10
     state = train(dataclasses.replace(config, steps=end), run, resume=True)

@@ -24,7 +24,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 from test_data_sources import NUMBER, image_spec, write_tfds
 
-from jaxgan import data, evaluate, runlog
+from jaxgan import data, runlog
 from jaxgan.config import GANConfig, read
 from jaxgan.data import folder as folders
 from jaxgan.data import records, tfds
@@ -309,19 +309,18 @@ def test_configurations(tmp_path, canary, content):
 
 
 def test_a_configuration_is_read_as_it_was_written(tmp_path):
-    path = write(tmp_path / "config.json", config(g_lr=1e-4, steps=2**40, width=8), None)
-    assert read(path) == GANConfig(data="digits", g_lr=1e-4, steps=2**40, width=8)
+    path = write(tmp_path / "config.json", config(g_lr=1e-4, steps=2**30, width=8), None)
+    assert read(path) == GANConfig(data="digits", g_lr=1e-4, steps=2**30, width=8)
 
 
 @pytest.mark.parametrize("name", ["os.system", f"{CANARY}.fire", "/etc/passwd", "\0", "../\x1b[2J/\0"])
 def test_names_of_data_and_of_what_evaluates_reach_registries_alone(tmp_path, canary, name):
-    """Of which the network can only be chosen for images, and metrics are looked at after the data: of points."""
     path = write(tmp_path / "config.json", config(data=name), canary)
     shown = "\\x1b" if "\x1b" in name else repr(name)[1:-1]
     assert shown in refusal(read(path).load)
-    for fields in ({"data": "digits", "eval_extractor": name}, {"data": "ring", "eval_metrics": name}):
-        loaded = read(write(path, config(network="mlp", eval_every=1, eval_samples=4, **fields), canary))
-        assert shown in refusal(evaluate.in_training, loaded, None, loaded.load(), lambda function: function)
+    for field in ("eval_extractor", "eval_metrics"):
+        message = refusal(read, write(path, config(**{field: name}), canary))
+        assert shown in message and str(path) in message
 
 
 # Weights, features of real images
