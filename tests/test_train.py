@@ -253,7 +253,7 @@ def test_a_missing_extra_is_said_before_a_run_is_deleted(finished, tmp_path, mon
 
 def test_a_directory_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot be made: .*file is a file"):
+    with pytest.raises(InputError, match=r"cannot be made: .*file is a file"):
         train(TINY, tmp_path / "file" / "run", quiet=True)
 
 
