@@ -23,6 +23,8 @@ from jaxgan.errors import InputError, RunError, RunWarning
 from jaxgan.rundir import open_run
 from jaxgan.runlog import read
 
+slow = pytest.mark.slow
+
 TINY = GANConfig(
     data="digits", network="mlp", width=8, depth=1, latent_dim=4, batch=16, steps=30, log_every=10, sample_every=1000,
     save_every=10, keep=3, samples=4,
@@ -77,7 +79,7 @@ def good_steps(run):
 # Kills.
 
 
-@pytest.mark.parametrize("kills", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (20, 200))])
+@pytest.mark.parametrize("kills", [3, *(pytest.param(n, marks=slow) for n in (20, 200))])
 @pytest.mark.timeout(3600)
 def test_kill_9_at_any_moment(tmp_path, command, kills):
     """After each kill there is a good checkpoint; steps here are so fast that saves take longer than their interval.
@@ -114,7 +116,9 @@ def test_kill_9_at_any_moment(tmp_path, command, kills):
 
 
 @pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)], ids=lambda n: str(int(n))
+    ("number", "status"),
+    [(signal.SIGTERM, 143), *(pytest.param(n, s, marks=slow) for n, s in ((signal.SIGINT, 130), (signal.SIGHUP, 129)))],
+    ids=lambda n: str(int(n)),
 )
 def test_a_signal_saves_and_a_second_one_does_no_harm(tmp_path, command, number, status):
     run = tmp_path / "run"
@@ -266,7 +270,7 @@ def test_broken_lines_of_a_log_are_kept_aside(tmp_path):
 # Long runs.
 
 
-@pytest.mark.slow
+@slow
 @pytest.mark.timeout(3600)
 def test_a_soak(tmp_path, monkeypatch):
     """20,000 steps with 200 saves: memory and open files stay where they were, and nothing is compiled again."""
@@ -291,7 +295,7 @@ def test_a_soak(tmp_path, monkeypatch):
     assert max(files[warm:]) <= max(files[:warm]) and len(set(programs[warm:])) == 1
 
 
-@pytest.mark.parametrize("network", ["mlp", "dcgan"])
+@pytest.mark.parametrize("network", ["mlp", pytest.param("dcgan", marks=slow)])
 def test_one_seed_one_result_whatever_the_process_and_its_cores(tmp_path, command, network):
     """Two processes on all cores and one on a single core: the same bits."""
     flags = [*FLAGS, "--network", network, "--width", "4" if network == "dcgan" else "8", "--steps", "20"]

@@ -72,6 +72,7 @@ def assert_close(tree, expected, rtol=1e-4):
         np.testing.assert_allclose(a, b, rtol=0, atol=rtol * scale, err_msg=jax.tree_util.keystr(path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 def test_every_engine_computes_the_steps_of_one_device(rule):
     """Two steps: after the second the players fall back."""
@@ -204,6 +205,7 @@ def test_stylegan2_takes_every_rule_and_a_lookahead():
         assert optax.tree.norm(optax.tree.sub(start.params[player], state.params[player])) > 0
 
 
+@pytest.mark.slow
 def test_cyclegan_takes_a_lookahead_and_optimistic_players():
     def build(lookahead):
         networks = [ResnetGenerator(1, 2, 0)] * 2 + [PatchDiscriminator(2, 1)] * 2

@@ -134,6 +134,7 @@ def test_steps_equal_the_paper_written_out():
     assert metrics["penalty"] > 0 and state.step == 3
 
 
+@pytest.mark.slow
 def test_two_devices_give_the_step_of_one():
     """Images are counted on all devices."""
     results = []
@@ -218,6 +219,7 @@ def test_what_is_refused(make, words):
         make()
 
 
+@pytest.mark.slow
 def test_a_run_trains_resumes_and_makes_what_it_is_asked_for(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     flags = {"--data": "digits", "--batch": "4", "--steps": "4", "--samples": "4", "--log-every": "1", "--devices": "1"}

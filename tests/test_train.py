@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -17,7 +16,6 @@ from PIL import Image
 
 from jaxgan import data, parallel, rundir
 from jaxgan import train as trainer
-from jaxgan.checkpoint import Checkpoints
 from jaxgan.chunk import blank, make_chunk, means
 from jaxgan.config import Config, GANConfig, read, write
 from jaxgan.errors import InputError
@@ -178,30 +176,6 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(tmp_path):
     resumed = train(config, run, resume=True, quiet=True)
     assert same_bits(resumed, train(config, tmp_path / "whole", quiet=True))
     assert rows(run) == rows(tmp_path / "whole")  # the killed one's are gone
-
-
-@pytest.mark.parametrize(
-    ("number", "status"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)]
-)
-def test_a_real_interruption_saves_and_loses_nothing(tmp_path, number, status):
-    run = tmp_path / "run"
-    process = command("train", "digits", *FLAGS.split(), "--steps", "10000000", "--run", str(run))
-    deadline = time.monotonic() + 120
-    while len(read_log(run / "metrics.jsonl")) < 2 and time.monotonic() < deadline:
-        time.sleep(0.1)
-    process.send_signal(number)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == status, err
-    assert "interrupted and saved" in out
-    with Checkpoints(run / "checkpoints") as checkpoints:
-        step = checkpoints.newest()
-    assert step is not None and step >= 2000
-    # The same steps in one go: the interrupted process computed these bits too.
-    config = dataclasses.replace(open_run(run), steps=step + 7)
-    resumed = train(config, run, resume=True, quiet=True)
-    whole = train(config, tmp_path / "whole", quiet=True)
-    assert same_bits(resumed, whole)
-    assert rows(run)[-1] == rows(tmp_path / "whole")[-1]
 
 
 def test_samples_can_be_drawn_again(finished):
