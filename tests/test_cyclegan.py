@@ -440,7 +440,8 @@ def test_steps_equal_the_paper_written_out():
     for name, value in expected.items():
         np.testing.assert_allclose(metrics[name], value, rtol=1e-4, err_msg=name)
     logits = {f"{side}_logit/{domain}" for side in ("real", "fake") for domain in "ab"}
-    assert metrics.keys() - expected.keys() == {"real_sign"} | logits
+    norms = {f"gradient_norm/{player}_loss" for player in ("generator", "discriminator")}
+    assert metrics.keys() - expected.keys() == {"real_sign"} | logits | norms
     assert jax.tree.structure(state) == jax.tree.structure(first)
     assert state.step == 2
 
