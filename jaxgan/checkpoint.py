@@ -10,7 +10,7 @@ import re
 import shutil
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +38,8 @@ class _Kept(managers.PreservationPolicy):
     def should_preserve(self, checkpoints: Sequence[Any], *, context: managers.PreservationContext) -> Sequence[bool]:
         del context
         steps = [checkpoint.step for checkpoint in checkpoints]
-        best = max((step for step in steps if step in self._scores), key=self._scores.__getitem__, default=None)
-        newest = steps if self._newest is None else steps[-self._newest :]
-        return [step in newest or step == best for step in steps]
+        stay = kept(steps, self._newest, self._scores)
+        return [step in stay for step in steps]
 
 
 class _Sealed(atomicity.AtomicRenameTemporaryPath):
@@ -272,6 +271,12 @@ def _open(directory: Path, options: ocp.CheckpointManagerOptions, tries: int = 1
         with contextlib.suppress(FileNotFoundError):
             return ocp.CheckpointManager(directory, options=options)
     return ocp.CheckpointManager(directory, options=options)
+
+
+def kept(steps: Sequence[int], newest: int | None, scores: Mapping[int, float]) -> set[int]:
+    """The newest so many of the steps, None: all, and the one of the highest score; the oldest step comes first."""
+    best = [max(scored, key=scores.__getitem__)] if (scored := [step for step in steps if step in scores]) else []
+    return {*(steps if newest is None else steps[-newest:]), *best}
 
 
 def unfinished(directory: Path) -> list[Path]:

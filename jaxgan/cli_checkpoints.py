@@ -9,7 +9,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from jaxgan.checkpoint import Checkpoints, unfinished
+from jaxgan.checkpoint import Checkpoints, kept, unfinished
 from jaxgan.errors import InputError, RunError
 from jaxgan.rundir import lock
 
@@ -74,11 +74,11 @@ def _prune(checkpoints: Checkpoints, saved: list[_Saved], left: list[Path], coun
     good = [each for each in saved if not each.faults]
     if saved and not good:
         raise RunError(f"No checkpoint in {checkpoints.directory} is good, so none is deleted.")
-    scored = [each for each in good if each.score is not None]
-    kept = {each.step for each in [*good[-count:], *sorted(scored, key=lambda each: each.score or 0)[-1:]]}
-    gone = [each.step for each in saved if each.step not in kept]
+    scores = {each.step: each.score for each in good if each.score is not None}
+    stay = kept([each.step for each in good], count, scores)
+    gone = [each.step for each in saved if each.step not in stay]
     for step in gone:
         checkpoints.delete(step)
     for path in left:
         shutil.rmtree(path)
-    print(f"deleted: {', '.join(map(str, gone)) or 'none'}; kept: {', '.join(map(str, sorted(kept))) or 'none'}")
+    print(f"deleted: {', '.join(map(str, gone)) or 'none'}; kept: {', '.join(map(str, sorted(stay))) or 'none'}")
