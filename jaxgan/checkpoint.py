@@ -162,7 +162,8 @@ class Checkpoints:
         if step in self.steps():
             return
         # The next step reuses the buffers of a donated state while Orbax still writes: it gets buffers of its own.
-        copies = jax.tree.map(jnp.copy, items)
+        # NumPy's stay what they are: of several processes, JAX would take them for arrays of this one alone.
+        copies = jax.tree.map(lambda leaf: jnp.copy(leaf) if isinstance(leaf, jax.Array) else leaf.copy(), items)
         hosted = integrity.on_host(copies)
         if bad := integrity.not_finite(hosted):
             raise RunError(

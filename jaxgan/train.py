@@ -246,6 +246,8 @@ def loop(
         # All processes run chunks of the same length and stop at the same step.
         paces, numbers = processes.agree(np.array([pace, caught.number])).T
         pace, stopped = int(paces.min()), bool(numbers.any())
+        if stopped and not caught.number:
+            caught.number = int(numbers.max())  # another process's: this one ends with the same status
 
         if not ok:
             assert look and back

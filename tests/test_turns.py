@@ -87,7 +87,7 @@ def test_descend_reports_loss_under_its_name_and_replaces_only_named_collections
     state = make_state()
     state = state.replace(variables={"x": {"seen": jnp.zeros(()), "other": jnp.ones(())}, "y": {}})
     state, metrics = descend("x", loss, optax.sgd(H), metric="penalty")(state, BATCH, new_key())
-    assert metrics == {"penalty": 1.0, "a": 3.0}
+    assert metrics == {"penalty": 1.0, "gradient_norm/penalty": 2.0, "a": 3.0}
     assert state.variables == {"x": {"seen": 7.0, "other": 1.0}, "y": {}}
 
 
@@ -165,10 +165,10 @@ def test_a_lazy_turn_skips_its_work():
 def test_when_and_repeat_carry_only_what_the_turn_changes():
     jaxpr = jax.make_jaxpr(when(lambda s: s.step < 1, repeat(3, X)))(make_state(), BATCH, new_key())
     cond = next(e for e in jaxpr.eqns if e.primitive.name == "cond")
-    # x's only parameter, and total and count of two metrics.
-    assert len(cond.outvars) == 1 + 2 * 2
+    # x's only parameter, and total and count of three metrics.
+    assert len(cond.outvars) == 1 + 3 * 2
     scan = next(e for e in cond.params["branches"][1].eqns if e.primitive.name == "scan")
-    assert len(scan.outvars) == 1 + 2
+    assert len(scan.outvars) == 1 + 3
 
 
 @pytest.mark.parametrize("half_life", [12.0, 120.0, 0.0])
