@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from jaxgan import tuning
 from jaxgan.errors import InputError, RunError, RunWarning, choose
 
 if TYPE_CHECKING:
@@ -263,6 +264,39 @@ def evaluate(args: list[str]) -> None:
     _cli(command, args, "evaluate")
 
 
+def bench(args: list[str]) -> None:
+    """Measure how fast a preset trains, and where its time goes.
+
+    usage: jaxgan bench [PRESET] [--seconds S] [--trace DIR] [--out FILE] [--compare FILE]
+                        [--engine sharded|pmap|shard_map] [--devices N] [--FIELD VALUE ...]
+    """
+    name, preset = _preset(args)
+
+    def command(
+        config: Annotated[type(preset.config), tyro.conf.arg(name="")] = preset.config,  # type: ignore  (known here alone)
+        seconds: float = 10.0,
+        trace: Path | None = None,
+        out: Path | None = None,
+        compare: Path | None = None,
+        where: Annotated[_Where, tyro.conf.arg(name="")] = _Where(),
+    ) -> None:
+        """Measure images per second, time of a step, compiling, operations, memory.
+
+        Args:
+            config: What to train.
+            seconds: How long steps are timed, once they are compiled and warm.
+            trace: Write a profile into this directory, and print the operations that take most time.
+            out: Write the measurement to this JSON file.
+            compare: A JSON file of an earlier measurement; print the ratios.
+            where: On which devices, and in which processes.
+        """
+        from jaxgan.cli_bench import run
+
+        run(config, where.engine_here(), seconds, trace, out, compare)
+
+    _cli(command, args, f"bench {name}")
+
+
 def presets(args: list[str]) -> None:
     """List the presets: what each reproduces, costs and reaches."""
 
@@ -359,10 +393,15 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "evaluate": evaluate,
     "translate": translate,
     "edit": edit,
+    "bench": bench,
     "presets": presets,
     "devices": devices,
     "data": data,
 }
+
+
+# They compute nothing.
+_LIGHT = {"presets", "checkpoints", "data", "devices"}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -381,7 +420,11 @@ def main(argv: list[str] | None = None) -> None:
                 print(f"  {name:<10}{(command.__doc__ or '').splitlines()[0]}")
             print("\n  --debug   with any command: show the whole traceback of an error")
             return
-        choose("command", args[0], COMMANDS)(args[1:])
+        command = choose("command", args[0], COMMANDS)
+        if argv is None and args[0] not in _LIGHT and not {"-h", "--help"} & set(args):
+            tuning.restart()
+            tuning.tune()
+        command(args[1:])
         sys.stdout.flush()
     except (InputError, RunError) as error:
         if debug:

@@ -7,6 +7,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 
+def cache_dir() -> Path:
+    """Where files are kept that can be made again: $JAXGAN_CACHE, or ~/.cache/jaxgan."""
+    return Path(os.environ.get("JAXGAN_CACHE") or "~/.cache/jaxgan").expanduser()
+
+
 def replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Writes a file beside its place and moves it there, once it is on the disk; if that fails, nothing is left.
 

@@ -2,10 +2,14 @@
 
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+if "slow" not in sys.argv and "PYTEST_XDIST_WORKER" not in os.environ:
+    # The tests compile for longer than they compute, unless they train for minutes. Workers inherit what is set here.
+    os.environ["XLA_FLAGS"] += " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 # Many tests compile the same programs: those of this session are compiled once, for all its processes. The folder is

@@ -16,9 +16,9 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxgan.errors import InputError, choose
+from jaxgan.files import cache_dir
 from jaxgan.metrics import npz_file, torch_file
 from jaxgan.metrics.extraction import Extractor
-from jaxgan.metrics.references import cache_dir
 from jaxgan.nn.inception import SIDE, InceptionV3, resize_antialiased, resize_legacy
 from jaxgan.typing import Array, PyTree
 

@@ -11,17 +11,13 @@ import numpy as np
 
 from jaxgan.data import Source
 from jaxgan.errors import InputError
+from jaxgan.files import cache_dir
 from jaxgan.metrics import npz_file
 from jaxgan.metrics.extraction import Extractor, Seen, extract
 from jaxgan.metrics.features import blocks
 
 # Images that are read and looked at together.
 BATCH = 250
-
-
-def cache_dir() -> Path:
-    """Where files are kept that can be made again: $JAXGAN_CACHE, or ~/.cache/jaxgan."""
-    return Path(os.environ.get("JAXGAN_CACHE") or "~/.cache/jaxgan").expanduser()
 
 
 def order(source: Source, most: int | None = None) -> np.ndarray:

@@ -1,0 +1,278 @@
+"""PyTorch's side of the races: the same networks with the same names, and steps as one writes them there."""
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def load(module: nn.Module, params: dict[str, Any]) -> nn.Module:
+    """Copies Flax parameters into a module whose submodules and parameters have the names of Flax's.
+
+    Convolutions get the layout of the channels last.
+    """
+    with torch.no_grad():
+        for name, tensor, turn, _ in _pairs(module):
+            tree = params
+            for part in name:
+                tree = tree[part]
+            value = np.array(tree)
+            tensor.copy_(torch.from_numpy(np.ascontiguousarray(value.transpose(turn) if turn else value)))
+    return module.to(memory_format=torch.channels_last)
+
+
+def weights(module: nn.Module, of: Callable[[Tensor], Tensor] = lambda tensor: tensor) -> dict[str, Any]:
+    """A module's parameters as Flax has them, or what ``of`` makes of each, of the same shape."""
+    tree: dict[str, Any] = {}
+    for name, tensor, _, back in _pairs(module):
+        node = tree
+        for part in name[:-1]:
+            node = node.setdefault(part, {})
+        value = of(tensor).detach().numpy()
+        node[name[-1]] = value.transpose(back) if back else value
+    return tree
+
+
+def _pairs(module: nn.Module):
+    """Name in Flax, tensor, and the axes that turn Flax's array into the tensor's and back."""
+    for path, layer in module.named_modules():
+        above = tuple(path.split(".")) if path else ()
+        for name, tensor in layer.named_parameters(recurse=False):
+            if name != "weight":
+                yield (*above, name), tensor, None, None
+            elif isinstance(layer, nn.ConvTranspose2d):
+                yield (*above, "kernel"), tensor, (2, 3, 0, 1), (2, 3, 0, 1)
+            elif isinstance(layer, nn.Conv2d):
+                yield (*above, "kernel"), tensor, (3, 2, 0, 1), (2, 3, 1, 0)
+            elif isinstance(layer, nn.Linear):
+                yield (*above, "kernel"), tensor, (1, 0), (1, 0)
+            else:
+                yield (*above, "scale"), tensor, None, None
+
+
+class DCGANGenerator(nn.Module):
+    """`jaxgan.nn.DCGANGenerator` for sides of 4 << k pixels."""
+
+    def __init__(self, size: int, channels: int, width: int, latent_dim: int):
+        super().__init__()
+        self.k = int(math.log2(size // 4))
+        self.features = width << (self.k - 1)
+        self.Dense_0 = nn.Linear(latent_dim, 16 * self.features, bias=False)
+        for i in range(self.k):
+            features = width << (self.k - 1 - i)
+            out = features // 2 if i < self.k - 1 else channels
+            self.add_module(f"BatchNorm_{i}", nn.BatchNorm2d(features))
+            self.add_module(f"ConvTranspose_{i}", nn.ConvTranspose2d(features, out, 4, 2, 1, bias=False))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, z: Tensor) -> Tensor:
+        x = self.Dense_0(z).view(-1, 4, 4, self.features).permute(0, 3, 1, 2)
+        for i in range(self.k):
+            x = getattr(self, f"ConvTranspose_{i}")(F.relu(getattr(self, f"BatchNorm_{i}")(x)))
+        return torch.tanh(x + self.bias[:, None, None])
+
+
+class DCGANDiscriminator(nn.Module):
+    """`jaxgan.nn.DCGANDiscriminator` for sides of 4 << k pixels."""
+
+    def __init__(self, size: int, channels: int, width: int, norm: bool):
+        super().__init__()
+        self.k, self.norm = int(math.log2(size // 4)), norm
+        for i in range(self.k):
+            into = width << (i - 1) if i else channels
+            self.add_module(f"Conv_{i}", nn.Conv2d(into, width << i, 4, 2, 1, bias=not norm or i == 0))
+            if norm and i:
+                self.add_module(f"BatchNorm_{i - 1}", nn.BatchNorm2d(width << i))
+        self.Dense_0 = nn.Linear(16 * width << (self.k - 1), 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for i in range(self.k):
+            x = getattr(self, f"Conv_{i}")(x)
+            x = getattr(self, f"BatchNorm_{i - 1}")(x) if self.norm and i else x
+            x = F.leaky_relu(x, 0.2)
+        return self.Dense_0(x.permute(0, 2, 3, 1).flatten(1))[:, 0]
+
+
+class MLP(nn.Module):
+    """`jaxgan.nn.MLPGenerator` and `jaxgan.nn.MLPDiscriminator` for points."""
+
+    def __init__(self, into: int, width: int, depth: int, out: int, slope: float):
+        super().__init__()
+        self.depth, self.slope = depth, slope
+        for i in range(depth + 1):
+            self.add_module(f"Dense_{i}", nn.Linear(into if i == 0 else width, out if i == depth else width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for i in range(self.depth):
+            x = F.leaky_relu(getattr(self, f"Dense_{i}")(x), self.slope)
+        x = getattr(self, f"Dense_{self.depth}")(x)
+        return x[:, 0] if x.shape[1] == 1 else x  # logits
+
+
+class ResNetGenerator(nn.Module):
+    """`jaxgan.nn.ResNetGenerator` at 32 pixels: three blocks that double."""
+
+    def __init__(self, width: int, latent_dim: int):
+        super().__init__()
+        self.width = width
+        self.Dense_0 = nn.Linear(latent_dim, 16 * width)
+        for i in range(3):
+            self.add_module(f"block_{i}", _Up(width))
+        self.BatchNorm_0, self.Conv_0 = nn.BatchNorm2d(width), nn.Conv2d(width, 3, 3, padding=1)
+
+    def forward(self, z: Tensor) -> Tensor:
+        x = self.Dense_0(z).view(-1, 4, 4, self.width).permute(0, 3, 1, 2)
+        for i in range(3):
+            x = getattr(self, f"block_{i}")(x)
+        return torch.tanh(self.Conv_0(F.relu(self.BatchNorm_0(x))))
+
+
+class _Up(nn.Module):
+    def __init__(self, width: int):
+        super().__init__()
+        self.BatchNorm_0, self.BatchNorm_1 = nn.BatchNorm2d(width), nn.BatchNorm2d(width)
+        self.Conv_0, self.Conv_1 = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
+        self.Conv_2 = nn.Conv2d(width, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.Conv_0(F.interpolate(F.relu(self.BatchNorm_0(x)), scale_factor=2))
+        y = self.Conv_1(F.relu(self.BatchNorm_1(y)))
+        return y + F.interpolate(self.Conv_2(x), scale_factor=2)
+
+
+class ResNetDiscriminator(nn.Module):
+    """`jaxgan.nn.ResNetDiscriminator` at 32 pixels, with or without spectral normalisation."""
+
+    def __init__(self, width: int, spectral: bool):
+        super().__init__()
+        self.spectral = spectral
+        self.block_0 = _First(width)
+        for i in (1, 2, 3):
+            self.add_module(f"block_{i}", _Down(width, half=i == 1))
+        self.Dense_0 = nn.Linear(width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for i in range(4):
+            x = getattr(self, f"block_{i}")(x)
+        x = F.relu(x)
+        return self.Dense_0(x.sum((2, 3)) if self.spectral else x.mean((2, 3)))[:, 0]
+
+
+class _First(nn.Module):
+    def __init__(self, width: int):
+        super().__init__()
+        self.Conv_0, self.Conv_1 = nn.Conv2d(3, width, 3, padding=1), nn.Conv2d(width, width, 3, padding=1)
+        self.Conv_2 = nn.Conv2d(3, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.avg_pool2d(self.Conv_1(F.relu(self.Conv_0(x))), 2)
+        return y + self.Conv_2(F.avg_pool2d(x, 2))
+
+
+class _Down(nn.Module):
+    def __init__(self, width: int, half: bool):
+        super().__init__()
+        self.half = half
+        self.Conv_0, self.Conv_1 = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
+        if half:
+            self.Conv_2 = nn.Conv2d(width, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.Conv_1(F.relu(self.Conv_0(F.relu(x))))
+        return F.avg_pool2d(y, 2) + self.Conv_2(F.avg_pool2d(x, 2)) if self.half else y + x
+
+
+class Step:
+    """One step of a GAN: d_steps updates of the discriminator, one of the generator, the average of the generator.
+
+    Attributes:
+      players: modules and optimisers, as `race.check_same` takes them.
+    """
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        discriminator: nn.Module,
+        latent_dim: int,
+        objective: str,
+        g_tx: Callable[[Any], torch.optim.Optimizer],
+        d_tx: Callable[[Any], torch.optim.Optimizer],
+        *,
+        d_steps: int = 1,
+        clip: float | None = None,
+        penalty: float | None = None,
+        keep: float = 0.997,
+        compiled: bool = False,
+        normal: Callable[..., Tensor] = torch.randn,
+        uniform: Callable[..., Tensor] = torch.rand,
+    ):
+        g, d = copy.deepcopy(generator), copy.deepcopy(discriminator)
+        self.average = [p.detach().clone() for p in g.parameters()]
+        self.g_tx, self.d_tx = g_tx(g.parameters()), d_tx(d.parameters())
+        self.players = {"generator": (g, self.g_tx), "discriminator": (d, self.d_tx)}
+        self.d_steps, self.clip, self.keep = d_steps, clip, keep
+        self.latent_dim, self.normal = latent_dim, normal
+        d_loss, g_loss = _LOSSES[objective]
+
+        def discriminator_loss(real: Tensor, z: Tensor) -> Tensor:
+            with torch.no_grad():
+                fake = g(z)
+            loss = d_loss(d(real), d(fake)).mean()
+            if penalty is not None:
+                share = uniform(len(real), 1, 1, 1)
+                mixed = (share * real + (1 - share) * fake).requires_grad_()
+                (grad,) = torch.autograd.grad(d(mixed).sum(), mixed, create_graph=True)
+                loss = loss + penalty * (grad.flatten(1).norm(dim=1) - 1).square().mean()
+            return loss
+
+        def generator_loss(z: Tensor) -> Tensor:
+            return g_loss(d(g(z))).mean()
+
+        # Derivatives of derivatives are beyond torch.compile.
+        self.discriminator_loss = (
+            torch.compile(discriminator_loss) if compiled and penalty is None else discriminator_loss
+        )
+        self.generator_loss = torch.compile(generator_loss) if compiled else generator_loss
+
+    def __call__(self, real: Tensor) -> None:
+        g, d = self.players["generator"][0], self.players["discriminator"][0]
+        for part in real.chunk(self.d_steps):
+            self.d_tx.zero_grad()
+            self.discriminator_loss(part, self.normal(len(part), self.latent_dim)).backward()
+            self.d_tx.step()
+            if self.clip is not None:
+                with torch.no_grad():
+                    torch._foreach_clamp_min_(list(d.parameters()), -self.clip)
+                    torch._foreach_clamp_max_(list(d.parameters()), self.clip)
+        d.requires_grad_(False)
+        self.g_tx.zero_grad()
+        self.generator_loss(self.normal(len(real) // self.d_steps, self.latent_dim)).backward()
+        self.g_tx.step()
+        d.requires_grad_(True)
+        torch._foreach_lerp_(self.average, [p.detach() for p in g.parameters()], 1 - self.keep)
+
+    def run(self, real: Tensor) -> Callable[[int], None]:
+        """Steps on one batch, as `race.entry` takes them."""
+
+        def run(steps: int) -> None:
+            for _ in range(steps):
+                self(real)
+
+        return run
+
+
+_LOSSES = {
+    "non_saturating": (lambda real, fake: F.softplus(-real) + F.softplus(fake), lambda fake: F.softplus(-fake)),
+    "wasserstein": (lambda real, fake: fake - real, lambda fake: -fake),
+    "hinge": (lambda real, fake: F.relu(1 - real) + F.relu(1 + fake), lambda fake: -fake),
+}
+
+
+def images(batch: np.ndarray) -> Tensor:
+    """f32[B, H, W, C] -> [B, C, H, W] with the channels last in memory."""
+    return torch.from_numpy(np.array(batch)).permute(0, 3, 1, 2)

@@ -1,0 +1,204 @@
+"""Races: jaxgan's step beside PyTorch's, turn by turn in one process, and what a race has to show before it counts.
+
+A workload is one file with a race in it. Before anything is timed both sides make one step from the same weights, on
+the same images and latents, and their optimisers must have seen the same gradients of every parameter. Then they take
+turns, because machines drift: a round runs each side for about a second, and what counts is the median over rounds of
+the ratio within a round.
+"""
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import torch
+from peers import weights
+from results import write
+
+from jaxgan import data
+from jaxgan.config import Config
+from jaxgan.parallel import jit
+from jaxgan.typing import GAN, Array, PyTree
+
+# How far the optimisers' moments of a parameter may be apart after one step, as a share of their norm.
+APART = 0.02
+
+
+class Entry(NamedTuple):
+    """One side of a race.
+
+    Attributes:
+      run: makes so many steps, and returns when they are done.
+      compile_seconds: until its first step was made.
+      steps: how many steps one call makes at least.
+    """
+
+    run: Callable[[int], None]
+    compile_seconds: float
+    steps: int = 1
+
+
+def entry(make: Callable[[], Callable[[int], None]], steps: int = 1) -> Entry:
+    """Times what comes before the first step."""
+    began = time.perf_counter()
+    run = make()
+    run(steps)
+    return Entry(run, time.perf_counter() - began, steps)
+
+
+def race(name: str, ours: Entry, theirs: Mapping[str, Entry], *, rounds: int = 9, seconds: float = 1.0, **about: Any):
+    """Runs a race, prints it, and writes it to results/NAME.json.
+
+    Args:
+      name: of the race.
+      ours: jaxgan.
+      theirs: the peers by name; the fastest of them counts.
+      rounds: how often each side is timed.
+      seconds: how long each time, about.
+      **about: what else is written down.
+    """
+    sides = {"jaxgan": ours, **theirs}
+    counts = {}
+    for side, (run, _, least) in sides.items():
+        took = _seconds(run, least)  # the call before was the first, and may have been slower
+        counts[side] = least * max(1, round(seconds / took))
+    times: dict[str, list[float]] = {side: [] for side in sides}
+    for i in range(rounds):
+        order = list(sides)[:: 1 if i % 2 else -1]
+        for side in order:
+            gc.collect()
+            times[side].append(_seconds(sides[side].run, counts[side]) / counts[side])
+    medians = {side: statistics.median(values) for side, values in times.items()}
+    best = min(theirs, key=lambda side: medians[side])
+    ratios = sorted(t / j for t, j in zip(times[best], times["jaxgan"], strict=True))
+    write(
+        name,
+        {
+            **about,
+            "ms_per_step": {side: round(1e3 * value, 3) for side, value in medians.items()},
+            "compile_seconds": {side: round(each.compile_seconds, 2) for side, each in sides.items()},
+            "best_peer": best,
+            "ratio": round(statistics.median(ratios), 3),
+            "ratio_quartiles": [round(float(np.quantile(ratios, q)), 3) for q in (0.25, 0.75)],
+            "rounds": rounds,
+            "torch": torch.__version__,
+            "threads": torch.get_num_threads(),
+        },
+    )
+
+
+def _seconds(run: Callable[[int], None], steps: int) -> float:
+    began = time.perf_counter()
+    run(steps)
+    return time.perf_counter() - began
+
+
+class Ours(NamedTuple):
+    """A GAN of a configuration, its first state, and a batch for a step."""
+
+    gan: GAN
+    state: PyTree
+    batch: dict[str, Array]
+
+    @classmethod
+    def of(cls, config: Config, slices: int = 1) -> "Ours":
+        """Builds what `jaxgan train` would train on one device.
+
+        Args:
+          config: of the run.
+          slices: batches that a step consumes.
+        """
+        source = config.load()
+        gan = config.build(source.shape, source.classes)
+        batch = data.feed(source, slices * config.batch, config.seed).peek(slices * config.batch)
+        return cls(gan, jax.jit(gan.init)(jax.random.key(config.seed)), jax.tree.map(jnp.asarray, batch))
+
+    def stepwise(self) -> Callable[[int], None]:
+        """One compiled step, called again and again."""
+        step, key = jit().step(self.gan), jax.random.key(1)
+        state = [jax.tree.map(jnp.copy, self.state)]
+
+        def run(steps: int) -> None:
+            for _ in range(steps):
+                state[0], _ = step(state[0], self.batch, key)
+            jax.block_until_ready(state[0])
+
+        return run
+
+    def scanned(self, length: int) -> Callable[[int], None]:
+        """So many steps as one program."""
+
+        def steps(state: PyTree, batch: PyTree, key: Array) -> PyTree:
+            return jax.lax.scan(lambda s, _: self.gan.step(s, batch, key), state, length=length)[0]
+
+        program, key = jax.jit(steps, donate_argnums=0), jax.random.key(1)
+        state = [jax.tree.map(jnp.copy, self.state)]
+
+        def run(steps: int) -> None:
+            for _ in range(steps // length):
+                state[0] = program(state[0], self.batch, key)
+            jax.block_until_ready(state[0])
+
+        return run
+
+    def once(self, draws: "Draws") -> PyTree:
+        """The optimisers' states after one step in which every random number is one of ``draws``."""
+        with mock.patch("jaxgan.axis.draw", draws.jax):
+            state, _ = jax.jit(self.gan.step)(self.state, self.batch, jax.random.key(1))
+        return state.opt_state
+
+
+class Draws:
+    """Random numbers that are the same for both sides: one array for each shape that is asked for."""
+
+    def array(self, shape: tuple[int, ...], uniform: bool = False) -> np.ndarray:
+        """f32 of that shape."""
+        rng = np.random.default_rng(list(shape))
+        return (rng.random(shape) if uniform else rng.standard_normal(shape)).astype(np.float32)
+
+    def jax(self, sampler: Callable, key: Array, shape: tuple[int, ...], axis_name: str | None = None) -> Array:
+        """Stands in for `jaxgan.axis.draw`."""
+        del key, axis_name
+        return jnp.asarray(self.array(shape, uniform="uniform" in repr(sampler)))
+
+    def normal(self, *shape: int) -> torch.Tensor:
+        """Stands in for ``torch.randn``."""
+        return torch.from_numpy(self.array(shape))
+
+    def uniform(self, *shape: int) -> torch.Tensor:
+        """Stands in for ``torch.rand``."""
+        return torch.from_numpy(self.array(shape, uniform=True))
+
+
+def check_same(ours: PyTree, theirs: Mapping[str, tuple[torch.nn.Module, torch.optim.Optimizer]]) -> float:
+    """How far the optimisers' moments are apart after one step, as a share of their norm; Adam's first, RMSProp's only.
+
+    They tell more than the parameters: Adam's first step is the sign of a gradient, which rounding turns where the
+    gradient is nearly zero.
+
+    Raises:
+      AssertionError: if it is more than `APART`: the two sides do not compute the same.
+    """
+    worst = 0.0
+    for player, (module, tx) in theirs.items():
+        name = "mu" if optax.tree.get(ours[player], "mu") is not None else "nu"
+        peer = {"mu": "exp_avg", "nu": "square_avg"}[name]
+        seen = _flat(optax.tree.get(ours[player], name))
+        other = _flat(weights(module, lambda tensor, state=tx.state, peer=peer: state[tensor][peer]))
+        assert other.keys() == seen.keys(), (player, other.keys() ^ seen.keys())
+        for leaf in seen:
+            norm = np.linalg.norm(seen[leaf])
+            apart = np.linalg.norm(seen[leaf] - other[leaf])
+            assert norm > 0 and apart <= APART * norm, f"{player}{leaf}: {apart:.2g} apart of {norm:.2g}"
+            worst = max(worst, float(apart / norm))
+    return worst
+
+
+def _flat(tree: PyTree) -> dict[str, np.ndarray]:
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}

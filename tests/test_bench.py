@@ -1,0 +1,70 @@
+"""`jaxgan bench` on a tiny GAN: what it writes agrees with itself, and what cannot be measured is said."""
+
+import json
+
+import pytest
+
+from jaxgan import cli, parallel
+from jaxgan.bench import bench, compare
+from jaxgan.config import GANConfig
+from jaxgan.errors import InputError
+
+TINY = GANConfig(data="digits", network="mlp", width=8, depth=1, latent_dim=4, batch=16, d_steps=2)
+FLAGS = str.split(
+    "digits --image-size None --network mlp --width 8 --depth 1 --latent-dim 4 --batch 16 --d-steps 2 "
+    "--penalty-every 1 --penalty None --objective non_saturating --devices 1 --seconds 0.2"
+)
+
+
+@pytest.fixture(scope="module")
+def measured():
+    return bench(TINY, parallel.sharded(2), seconds=0.2)
+
+
+def test_the_numbers_agree_with_each_other(measured):
+    numbers, step = measured["measured"], measured["measured"]["step_ms"]
+    assert numbers["images_per_step"] == 32
+    assert numbers["images_per_second"] == pytest.approx(32 / (step["median"] / 1e3), rel=1e-3)
+    assert 0 < step["p10"] <= step["median"] <= step["p90"]
+    rate = numbers["gflops_per_step"] / 1e3 / (step["median"] / 1e3)
+    assert numbers["mfu"] == pytest.approx(rate / (2 * numbers["matmul_tflops"]), abs=1e-3)
+    assert measured["devices"] == 2 and measured["config"]["width"] == 8
+
+
+def test_a_measurement_beside_an_earlier_one(measured):
+    faster = json.loads(json.dumps(measured))
+    faster["measured"]["images_per_second"] *= 2
+    faster["measured"]["peak_mib"] /= 4
+    ratios = compare(faster, measured)
+    assert ratios == {"images_per_second": 2.0, "compile_seconds": 1.0, "peak_mib": 4.0}
+    other = measured | {"config": measured["config"] | {"width": 9}}
+    with pytest.raises(InputError, match="differ in config"):
+        compare(measured, other)
+
+
+def test_the_command_writes_what_it_prints_and_the_heaviest_operations(tmp_path, capsys):
+    out = tmp_path / "speed.json"
+    cli.main(["bench", *FLAGS, "--out", str(out), "--trace", str(tmp_path / "trace")])
+    written, printed = json.loads(out.read_text())["measured"], capsys.readouterr().out
+    assert f"{written['images_per_second']:,.1f}" in printed
+    heaviest = written["heaviest"]
+    assert heaviest and sum(each["share"] for each in heaviest) <= 1
+    assert [each["share"] for each in heaviest] == sorted((each["share"] for each in heaviest), reverse=True)
+    assert any("MLP" in each["of"] for each in heaviest)
+    assert list((tmp_path / "trace").rglob("*.xplane.pb"))
+
+
+def test_what_cannot_be_measured(tmp_path, capsys):
+    wrong = tmp_path / "wrong.json"
+    wrong.write_text('{"measured": []}')
+    for flags, words in (
+        (["--seconds", "0"], "--seconds is 0"),
+        (["--out", str(tmp_path / "no" / "file.json")], "there is no directory"),
+        (["--compare", str(tmp_path / "none.json")], "is no measurement"),
+        (["--compare", str(wrong)], "is no measurement"),
+        (["--batch", "0"], "batch is 0"),
+    ):
+        with pytest.raises(SystemExit) as status:
+            cli.main(["bench", *FLAGS, *flags])
+        assert status.value.code == 2
+        assert words in capsys.readouterr().err
