@@ -65,6 +65,7 @@ def close(a, b, atol=1e-6):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=atol), a, b)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("objective", [non_saturating, gan_r1])
 def test_what_is_augmented_is_what_the_discriminator_sees(recipe, objective):
@@ -120,6 +121,7 @@ def test_real_sign_is_the_papers_where_the_middle_is_zero_and_knows_no_offset():
     assert real_sign(jnp.array([0.6, 0.9]), jnp.array([0.1, 0.3])) == 1  # least squares: all are told apart
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_two_devices_give_the_step_of_one(recipe):
     make, batch = RECIPES[recipe]

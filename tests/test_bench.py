@@ -42,6 +42,7 @@ def test_a_measurement_beside_an_earlier_one(measured):
         compare(measured, other)
 
 
+@pytest.mark.long
 def test_the_command_writes_what_it_prints_and_the_heaviest_operations(tmp_path, capsys):
     out = tmp_path / "speed.json"
     cli.main(["bench", *FLAGS, "--out", str(out), "--trace", str(tmp_path / "trace")])

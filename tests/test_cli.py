@@ -84,6 +84,7 @@ def test_points_and_tensorboard(here, capsys):
     assert any("tfevents" in p.name for p in (here / "runs/gan-ring/tensorboard").iterdir())
 
 
+@pytest.mark.long
 def test_a_wasserstein_run_on_real_mnist(here, data_dir, capsys):
     main(
         ["train", "wgan-mnist", *TINY, "--d-steps", "2", "--steps", "2", "--data-dir", str(data_dir), "--clip", "0.02"]
@@ -92,6 +93,7 @@ def test_a_wasserstein_run_on_real_mnist(here, data_dir, capsys):
     assert np.isclose(row["discriminator_loss"], row["fake_logit"] - row["real_logit"], atol=1e-5)
 
 
+@pytest.mark.long
 def test_a_conditional_run_makes_what_it_is_asked_for(here, capsys):
     """The network is too small to draw; that labels arrive shows in what changes with them."""
     main(["train", "digits", *TINY, "--conditioning", "projection", "--samples", "100", "--batch", "64"])
@@ -118,6 +120,7 @@ def test_a_conditional_run_makes_what_it_is_asked_for(here, capsys):
     assert "is no conditional GAN" in fails(capsys, "sample", "runs/plain", "--label", "3")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "options",
     [["--network", "mlp"], pytest.param(["--network", "dcgan", "--width", "4"], marks=pytest.mark.slow)],
@@ -141,6 +144,7 @@ def test_a_sweep_prints_a_table_and_keeps_runs(here, capsys, no_key_checks):
     )
 
 
+@pytest.mark.long
 def test_devices_and_engines(here, capsys):
     main(["devices", "--batch", "24"])
     out = capsys.readouterr().out

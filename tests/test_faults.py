@@ -79,6 +79,7 @@ def good_steps(run):
 # Kills.
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kills", [3, *(pytest.param(n, marks=slow) for n in (20, 200))])
 @pytest.mark.timeout(3600)
 def test_kill_9_at_any_moment(tmp_path, command, kills):
@@ -141,6 +142,7 @@ def test_a_signal_saves_and_a_second_one_does_no_harm(tmp_path, command, number,
     assert digest(run)["state"] == digest(tmp_path / "whole")["state"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("delay", [1.0, 4.0])
 def test_a_signal_while_it_starts_ends_it_at_once(tmp_path, command, delay):
     """StyleGAN2 compiles for minutes: nothing has been trained, nothing is saved, nobody waits."""
@@ -295,6 +297,7 @@ def test_a_soak(tmp_path, monkeypatch):
     assert max(files[warm:]) <= max(files[:warm]) and len(set(programs[warm:])) == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("network", ["mlp", pytest.param("dcgan", marks=slow)])
 def test_one_seed_one_result_whatever_the_process_and_its_cores(tmp_path, command, network):
     """Two processes on all cores and one on a single core: the same bits."""

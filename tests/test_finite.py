@@ -128,6 +128,7 @@ def test_a_step_that_is_not_finite(before, tmp_path, monkeypatch, place, policy)
     assert kinds == {"halt": ["halt"], "skip": ["skip"], "rollback": ["rollback"] * 3 + ["halt"]}[policy]
 
 
+@pytest.mark.long
 def test_going_back_tries_other_random_numbers_and_resumes_to_the_bit(tmp_path, monkeypatch, capsys):
     poison(monkeypatch, "generator", "loss", chance=0.7)
     config = dataclasses.replace(TINY, on_nonfinite="rollback", seed=7)
@@ -152,6 +153,7 @@ def test_a_run_in_which_every_step_is_bad_ends(tmp_path, monkeypatch):
         train(dataclasses.replace(TINY, on_nonfinite="skip"), tmp_path / "run", source=source)
 
 
+@pytest.mark.long
 def test_one_member_of_a_sweep_does_not_harm_the_others(tmp_path, no_key_checks):
     config = dataclasses.replace(TINY, steps=8)
     good, bad = sweep(config, tmp_path / "two", values={"g_lr": (1e-3, 1e38)}, devices=1, quiet=True)

@@ -103,6 +103,7 @@ SWEPT = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", SWEPT)
 def test_members_of_an_ensemble_are_what_they_are_alone(no_key_checks, name):
     def build(value):

@@ -117,6 +117,7 @@ def test_rmsprop_is_that_of_the_authors_code():
         np.testing.assert_allclose(updates, -5e-5 * scale * g / (np.sqrt(v) + 1e-8), rtol=1e-5)
 
 
+@pytest.mark.long
 def test_each_player_moves_only_itself():
     for frozen in ("generator", "discriminator"):
         tx = {"generator": optax.sgd(0.1), "discriminator": optax.sgd(0.1), frozen: optax.set_to_zero()}

@@ -113,6 +113,7 @@ def written_out(state, x, k):
     return g, d, mean_w, length
 
 
+@pytest.mark.long
 def test_a_step_equals_the_papers_written_out(trained):
     _, states, metrics = trained
     before = states[0].replace(params=jax.tree.map(jnp.copy, states[0].params))
@@ -149,6 +150,7 @@ def test_samples_are_drawn_with_the_average_and_truncated_to_the_mean_style(trai
     assert np.abs(gan.sample(state, key(5), 3) - alike).max() > 1e-4
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["shard_map", pytest.param("sharded", marks=pytest.mark.slow)])
 def test_two_devices_give_the_step_of_one(name):
     """But for path lengths: half of each device's images are other images than half of all."""
@@ -170,6 +172,7 @@ def shade(images, key, p):
     return images * (1 - p / 2)
 
 
+@pytest.mark.long
 def test_augmentation_reaches_both_players_and_adapts():
     seen = []
 

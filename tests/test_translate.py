@@ -57,6 +57,7 @@ def run(folders, tmp_path_factory):
     return path
 
 
+@pytest.mark.long
 def test_a_picture_has_each_image_its_translation_and_the_way_back(run):
     config = json.loads((run / "config.json").read_text())
     assert config["recipe"] == "cyclegan" and config["width"] == 2
@@ -120,6 +121,7 @@ def test_values_are_swept_as_one_program(folders, tmp_path, no_key_checks):
     assert (tmp_path / "cycle=5,seed=0/samples/000002.png").is_file()
 
 
+@pytest.mark.long
 def test_pix2pix_from_pairs(folders, tmp_path):
     config = CycleGANConfig(
         a=str(folders / "trainA"), b=str(folders / "trainA"), steps=2, cycle=0.0, paired=100.0, conditional=True,
