@@ -263,6 +263,27 @@ def evaluate(args: list[str]) -> None:
     _cli(command, args, "evaluate")
 
 
+def report(args: list[str]) -> None:
+    """Show runs beside each other as one HTML page."""
+    from jaxgan.cli_report import report
+
+    _cli(report, args, "report")
+
+
+def watch(args: list[str]) -> None:
+    """Show runs in a browser while they train."""
+    from jaxgan.cli_report import watch
+
+    _cli(watch, args, "watch")
+
+
+def export(args: list[str]) -> None:
+    """Write a trained generator for programs without jaxgan."""
+    from jaxgan.cli_export import command
+
+    _cli(command, args, "export")
+
+
 def presets(args: list[str]) -> None:
     """List the presets: what each reproduces, costs and reaches."""
 
@@ -359,6 +380,9 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "evaluate": evaluate,
     "translate": translate,
     "edit": edit,
+    "report": report,
+    "watch": watch,
+    "export": export,
     "presets": presets,
     "devices": devices,
     "data": data,

@@ -334,7 +334,10 @@ def test_the_command(run, tmp_path, capsys):
         (["--images", "x"], "Name what to evaluate"),
         ([str(run), "--images", "x"], "against its own data"),
         ([str(run), "--weights", "nowhere.npz"], "nowhere.npz"),
-        ([str(run), "--out", "/proc/no/file.json", "--samples", "50", "--metrics", "fid"], "cannot be made: nothing can be written to /proc"),
+        (
+            [str(run), "--out", "/proc/no/file.json", "--samples", "50", "--metrics", "fid"],
+            "cannot be made: nothing can be written to /proc",
+        ),
     ):
         with pytest.raises(SystemExit) as status:
             cli.main(["evaluate", *args])
