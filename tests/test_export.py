@@ -152,7 +152,7 @@ def test_a_process_without_jaxgan_makes_the_same_bits(place, run):
             expected = np.asarray(original(trained, key.split("/")[0], ours))
             np.testing.assert_array_equal(images, expected)
             assert images.shape[1:] == tuple(about["functions"][key.split("/")[0]]["output"]["shape"][1:])
-            assert images.std() > 1e-3 and (np.abs(images) < 1).mean() > 0.5  # they show something
+            assert len(np.unique(images)) > images.size // 2  # they show something
 
 
 def test_latents_of_sample_give_the_samples(place):

@@ -34,7 +34,8 @@ def find(paths: Sequence[str | Path]) -> list[Path]:
     found: dict[Path, Path] = {}
     for path in map(Path, paths):
         members = [] if _is_run(path) or not path.is_dir() else sorted(filter(_is_run, path.iterdir()))
-        found |= {each.resolve(): each for each in members or [path]}
+        for each in members or [path]:
+            found.setdefault(each.resolve(), each)
     if not found:
         raise InputError("No runs are named. Name directories of runs, or of sweeps.")
     if len(found) > MOST_RUNS:

@@ -6,7 +6,7 @@ let data = JSON.parse($("data").textContent);
 const hidden = new Set(); // names of runs whose curves are not drawn
 const charts = new Map(); // by name: what is focused or pointed at outlives newer data
 const SVG = "http://www.w3.org/2000/svg";
-const [WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM] = [360, 190, 46, 8, 8, 20];
+const [WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM] = [360, 190, 46, 16, 8, 20];
 
 function make(tag, attributes = {}, ...children) {
   const inner = ["svg", "line", "path", "text", "circle", "title", "g"].includes(tag);
@@ -127,7 +127,7 @@ function drawConfig() {
   for (const part of ["config", "versions"]) {
     for (const name of new Set(data.runs.flatMap((run) => Object.keys(run[part])))) {
       const values = data.runs.map((run) => run[part][name]);
-      const row = [name, ...values.map((value) => (value === undefined ? "–" : value === null ? "none" : spell(value)))];
+      const row = [name, ...values.map((value) => (value === undefined ? "–" : value === null ? "none" : String(value)))];
       row.differs = several && new Set(values.map((value) => JSON.stringify(value))).size > 1;
       if (row.differs) row[0] = `≠ ${name}`;
       if (row.differs || !only) rows.push(row);
@@ -408,6 +408,7 @@ function drawCharts() {
 const galleries = [new Gallery("samples", "Samples"), new Gallery("neighbours", "Nearest neighbours")];
 
 function draw() {
+  $("pictures").classList.toggle("single", data.runs.length === 1);
   const scroll = [window.scrollX, window.scrollY];
   drawOverview();
   galleries.forEach((gallery) => gallery.update());
