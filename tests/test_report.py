@@ -278,7 +278,7 @@ def test_runs_are_named_apart(tmp_path, monkeypatch):
 def served(tmp_path):
     run = write_run(tmp_path / "run")
     with Server([run], 0) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
         yield run, server
         server.shutdown()

@@ -87,7 +87,7 @@ def test_the_value_under_the_cursor_is_read(runs, open_page):
     page = open_page(runs)
     figure = chart(page, "generator_loss")
     move(page, "smooth", 0)
-    svg, tip = figure.locator("svg").last, figure.locator(".tip")
+    svg, tip = figure.locator("svg[role=img]"), figure.locator(".tip")
     svg.scroll_into_view_if_needed()
     box = svg.bounding_box()
     assert tip.is_hidden()
@@ -108,7 +108,7 @@ def test_smoothing_moves_the_curve_as_its_mean(runs, open_page):
     raw = figure.locator(".pale").get_attribute("d")
     move(page, "smooth", 0.5)
     assert figure.locator(".pale").get_attribute("d") == raw != figure.locator(".curve").last.get_attribute("d")
-    figure.locator("svg").last.focus()
+    figure.locator("svg[role=img]").focus()
     page.keyboard.press("End")
     # Means of 1/3, 4/3, 7/3 with weights 1/4, 1/2, 1: 37/21 = 1.762
     assert figure.locator(".tip").inner_text() == "2.333 (smoothed 1.762) at step 30"
@@ -181,34 +181,45 @@ def test_everything_has_a_name_and_fits_a_phone(runs, open_page):
     assert nameless == 0
 
 
-def test_a_run_that_trains_is_followed(tmp_path, browser):
+@pytest.fixture
+def served(tmp_path):
     run = write_run(tmp_path / "run")
-    with Server([run], 0) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        page = browser.new_page(viewport={"width": 900, "height": 500})
-        page.goto(server.url)
-        page.get_by_text("Live: as of").wait_for()
-        move(page, "samples-step", 1)
-        move(page, "smooth", 0.3)
-        page.evaluate("window.scrollTo(0, 700)")
-        figure = chart(page, "generator_loss")
-        figure.locator("svg").last.focus()
-        page.keyboard.press("Home")
-        position = page.evaluate("window.scrollY")
-        assert position > 100
-        with (run / "metrics.jsonl").open("a") as file:
-            file.write('{"step": 40, "generator_loss": 0.125}\n')
-        (run / "samples/000040.png").write_bytes((run / "samples/000010.png").read_bytes())
-        page.locator("#runs").get_by_text("40 of 30").wait_for()
-        assert page.evaluate("window.scrollY") == position
-        assert page.locator("#samples-step").input_value() == "1" and page.locator("#smooth").input_value() == "0.3"
-        assert page.locator("#samples-step").get_attribute("max") == "3"
-        assert page.locator("#samples img").first.get_attribute("alt") == "Samples of run at step 20"
-        assert figure.locator(".tip").inner_text() == "0.3333 at step 10"  # still in focus
-        assert "0.125 at step 40" in figure.locator("svg").last.get_attribute("aria-label")
+    server = Server([run], 0)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+
+    def stop() -> None:
         server.shutdown()
         thread.join()
         server.server_close()
-        page.get_by_text("Not up to date").wait_for()
-        page.close()
+
+    yield run, server.url, stop
+    stop()
+
+
+def test_a_run_that_trains_is_followed(served, browser):
+    run, url, stop = served
+    page = browser.new_page(viewport={"width": 900, "height": 500})
+    page.goto(url)
+    page.get_by_text("Live: as of").wait_for()
+    move(page, "samples-step", 1)
+    move(page, "smooth", 0.3)
+    page.evaluate("window.scrollTo(0, 700)")
+    figure = chart(page, "generator_loss")
+    figure.locator("svg[role=img]").focus()
+    page.keyboard.press("Home")
+    position = page.evaluate("window.scrollY")
+    assert position > 100
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 40, "generator_loss": 0.125}\n')
+    (run / "samples/000040.png").write_bytes((run / "samples/000010.png").read_bytes())
+    page.locator("#samples-step[max='3']").wait_for()
+    assert "40 of 30" in page.locator("#runs").inner_text()
+    assert page.evaluate("window.scrollY") == position
+    assert page.locator("#samples-step").input_value() == "1" and page.locator("#smooth").input_value() == "0.3"
+    assert page.locator("#samples img").first.get_attribute("alt") == "Samples of run at step 20"
+    assert figure.locator(".tip").inner_text() == "0.3333 at step 10"  # still in focus
+    assert "0.125 at step 40" in figure.locator("svg[role=img]").get_attribute("aria-label")
+    stop()
+    page.get_by_text("Not up to date").wait_for()
+    page.close()
