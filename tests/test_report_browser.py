@@ -93,6 +93,7 @@ def test_the_value_under_the_cursor_is_read(runs, open_page):
     assert tip.is_hidden()
     page.mouse.move(box["x"] + 0.99 * box["width"], box["y"] + box["height"] / 2)  # step 30 is at the right
     assert tip.locator("p").all_inner_texts() == ["one: 2.333 at step 30", "other: 2.833 at step 30"]
+    assert tip.bounding_box()["height"] < 0.3 * box["height"]
     page.mouse.move(box["x"], box["y"] - 50)
     assert tip.is_hidden()
     svg.focus()

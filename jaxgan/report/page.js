@@ -128,7 +128,9 @@ function drawConfig() {
     for (const name of new Set(data.runs.flatMap((run) => Object.keys(run[part])))) {
       const values = data.runs.map((run) => run[part][name]);
       const row = [name, ...values.map((value) => (value === undefined ? "–" : value === null ? "none" : String(value)))];
-      row.differs = several && new Set(values.map((value) => JSON.stringify(value))).size > 1;
+      // A run that has saved nothing yet has no versions, which is no difference.
+      const known = part === "config" ? values : values.filter((value) => value !== undefined);
+      row.differs = new Set(known.map((value) => JSON.stringify(value))).size > 1;
       if (row.differs) row[0] = `≠ ${name}`;
       if (row.differs || !only) rows.push(row);
     }
