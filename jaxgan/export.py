@@ -152,11 +152,11 @@ def functions(trained: Trained) -> dict[str, Function]:
         inputs.append(Input("label", "int32", (_BATCH,), f"classes, 0 to {trained.classes - 1}"))  # type: ignore
 
     def plain(variables: PyTree, z: Array, *label: Array) -> Array:
-        asked = {"label": label[0]} if label else {}
+        asked: dict[str, Any] = {"label": label[0]} if label else {}
         return cast(Array, generator.apply(variables, z, train=False, **asked))
 
-    def styled(variables: PyTree, z: Array, psi: Array, *label: Array) -> Array:
-        w = cast(Array, generator.apply(variables, z, *label, method="map"))
+    def styled(variables: PyTree, z: Array, psi: Array, label: Array | None = None) -> Array:
+        w = cast(Array, generator.apply(variables, z, label, method="map"))
         ws = latent.broadcast(w, cast(StyleGenerator, generator).layers)
         ws = latent.truncate(ws, variables["w_avg"]["mean"], psi)
         return cast(Array, generator.apply(variables, ws, method="synthesise"))

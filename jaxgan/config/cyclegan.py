@@ -128,8 +128,10 @@ class CycleGANConfig(AugmentedConfig):
             raise InputError(f"A translation needs two domains; the data is one set of images of shape {shape}.")
         shape_a, shape_b = (tuple(shape[side]) for side in "ab")
         discriminator = PatchDiscriminator(self.d_width, self.layers, jnp.dtype(self.dtype))
+        generators = self.generators(shape, None)
         return cyclegan(
-            *self.generators(shape, None).values(),
+            generators["ab"],
+            generators["ba"],
             discriminator,
             discriminator,
             shape_a,

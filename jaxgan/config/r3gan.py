@@ -95,7 +95,7 @@ class R3GANConfig(SampledConfig):
             return recipes.burn_in(start, end, self.burn_in)
 
         return recipes.r3gan(
-            *self.generators(shape, classes).values(),
+            self.generators(shape, classes)["generator"],
             R3Discriminator(**self._options(classes)),
             latent_dim=self.latent_dim,
             gamma=change(self.gamma, self.gamma_end),

@@ -48,14 +48,7 @@ def look(run: Path) -> Look:
     """
     notes: list[str] = []
     config = open_run(run).as_data()
-    tables = []
-    for name in ("metrics", "evaluations", "events"):
-        path, rows, broken = run / f"{name}.jsonl", [], 0
-        if path.is_file():
-            rows, broken = parse(path)
-        if broken:
-            notes.append(f"{broken} of the lines of {path.name} are no rows, and were left out.")
-        tables.append(rows)
+    rows, evaluations, events = (_table(run / f"{name}.jsonl", notes) for name in ("metrics", "evaluations", "events"))
     measured = []
     for path in sorted((run / "evaluations").glob("*.json")):
         evaluation = _evaluation(path)
@@ -66,7 +59,15 @@ def look(run: Path) -> Look:
     pictures = {kind: dict(sorted(_pictures(run, kind))) for kind in KINDS}
     steps = [path.name for path in (run / "checkpoints").glob("[0-9]*")]
     versions = _versions(run / "checkpoints", tuple(sorted(steps)))
-    return Look(config, versions, *tables, measured, pictures, notes)
+    return Look(config, versions, rows, evaluations, events, measured, pictures, notes)
+
+
+def _table(path: Path, notes: list[str]) -> list[dict[str, Any]]:
+    """The rows of a table; notes what it has beside them."""
+    rows, broken = parse(path) if path.is_file() else ([], 0)
+    if broken:
+        notes.append(f"{broken} of the lines of {path.name} are no rows, and were left out.")
+    return rows
 
 
 def _pictures(run: Path, kind: str) -> Iterator[tuple[int, Path]]:
