@@ -15,7 +15,7 @@ from jax import export as exports
 from jaxgan import latent, loader, pictures
 from jaxgan.checkpoint import versions
 from jaxgan.config import CycleGANConfig, StyleGAN2Config
-from jaxgan.errors import InputError, choose
+from jaxgan.errors import InputError
 from jaxgan.files import replace
 from jaxgan.nn import StyleGenerator
 from jaxgan.sample import Trained, restore
@@ -84,8 +84,9 @@ def export(
 
     >>> export("runs/dcgan-mnist", platforms=["cpu"])  # doctest: +SKIP
     """
-    for name in platforms:
-        choose("platform", name, dict.fromkeys(PLATFORMS))
+    if unknown := [name for name in platforms if name not in PLATFORMS]:
+        # The most similar name to gpu is tpu.
+        raise InputError(f"There is no platform {unknown[0]!r}. Allowed: cpu, cuda (NVIDIA's GPUs) and tpu.")
     if not platforms or len(set(platforms)) < len(platforms):
         given = ", ".join(platforms) or "none"
         raise InputError(f"platforms is {given}; name each once, and at least one of: {', '.join(PLATFORMS)}.")

@@ -325,7 +325,7 @@ export bare | bare has no checkpoint | jaxgan resume bare
 export gan --step 7 | no checkpoint of step 7 | steps 1
 export gan --step x | --step | 'x' | INT
 export gan --platforms | platforms is none | cpu, cuda, tpu
-export gan --platforms gpu | no platform 'gpu' | Did you mean 'cpu' | cuda
+export gan --platforms gpu | no platform 'gpu' | Allowed: cpu, cuda (NVIDIA's GPUs) and tpu
 export gan --platforms cpu cpu | platforms is cpu, cpu | each once
 export gan --out file.txt | file.txt is a file | --out
 export gan --out /proc/made | /proc/made cannot be made | another place
