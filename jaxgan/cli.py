@@ -297,6 +297,27 @@ def bench(args: list[str]) -> None:
     _cli(command, args, f"bench {name}")
 
 
+def report(args: list[str]) -> None:
+    """Show runs beside each other as one HTML page."""
+    from jaxgan.cli_report import report
+
+    _cli(report, args, "report")
+
+
+def watch(args: list[str]) -> None:
+    """Show runs in a browser while they train."""
+    from jaxgan.cli_report import watch
+
+    _cli(watch, args, "watch")
+
+
+def export(args: list[str]) -> None:
+    """Write a trained generator for programs without jaxgan."""
+    from jaxgan.cli_export import command
+
+    _cli(command, args, "export")
+
+
 def presets(args: list[str]) -> None:
     """List the presets: what each reproduces, costs and reaches."""
 
@@ -394,6 +415,9 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "translate": translate,
     "edit": edit,
     "bench": bench,
+    "report": report,
+    "watch": watch,
+    "export": export,
     "presets": presets,
     "devices": devices,
     "data": data,
@@ -401,7 +425,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
 
 
 # They compute nothing.
-_LIGHT = {"presets", "checkpoints", "data", "devices"}
+_LIGHT = {"presets", "checkpoints", "data", "devices", "report", "watch"}
 
 
 def main(argv: list[str] | None = None) -> None:

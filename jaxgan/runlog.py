@@ -179,10 +179,10 @@ def _row(line: bytes) -> dict[str, Any] | None:
         return None
     if not isinstance(row, dict) or not isinstance(row.get("step"), int):
         return None
-    return {k: _number(v) for k, v in row.items()}
+    return {k: number(v) for k, v in row.items()}
 
 
-def _number(value: Any) -> Any:
+def number(value: Any) -> Any:
     """Undoes `spelt`."""
     return float(value) if value in ("nan", "inf", "-inf") else value
 

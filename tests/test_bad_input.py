@@ -301,6 +301,35 @@ evaluate --images photos --reference few --metrics fdi | no metric 'fdi' | Did y
 evaluate --images photos --reference few --samples 5 | --samples is 5 | Leave it out
 evaluate --images photos --reference few --extractor digits | (3, 16, 16, 3) | --extractor inception
 
+# Reports
+report | No runs are named
+report nowhere | nowhere is no run | no config.json
+report photos | photos is no run
+report gan nowhere | nowhere is no run
+report bad-json | bad-json/config.json | cannot be read as a configuration
+report unknown-field | 'widht' | Did you mean 'width'
+report gan --out x.png | 'x.png' | end in .html | --out x.html
+report gan --out folder.png | 'folder.png' | end in .html
+report gan --out file.txt/x.html | file.txt is a file
+report gan --smooth 3 | --smooth
+watch | No runs are named
+watch nowhere | nowhere is no run
+watch gan --port -1 | port is -1 | between 1 and 65535
+watch gan --port 65536 | port is 65536 | between 1 and 65535
+watch gan --port http | --port | 'http' | INT
+
+# Exports
+export | PATH
+export nowhere | nowhere is no run
+export bare | bare has no checkpoint | jaxgan resume bare
+export gan --step 7 | no checkpoint of step 7 | steps 1
+export gan --step x | --step | 'x' | INT
+export gan --platforms | platforms is none | cpu, cuda, tpu
+export gan --platforms gpu | no platform 'gpu' | Allowed: cpu, cuda (NVIDIA's GPUs) and tpu
+export gan --platforms cpu cpu | platforms is cpu, cpu | each once
+export gan --out file.txt | file.txt is a file | --out
+export gan --out /proc/made | /proc/made cannot be made | another place
+
 # Data sets
 data lst | no action of `jaxgan data` 'lst' | Did you mean 'list'
 data list --data-dir nowhere | no directory nowhere | --data-dir
@@ -400,7 +429,7 @@ def test_bad_input_is_one_clear_error(here, compiled, capsys, line, words):
 
 def test_the_table_has_what_it_promises():
     assert len({line for line, *_ in TABLE}) == len(TABLE) >= 60
-    commands = "train resume sweep sample evaluate translate edit presets devices data"
+    commands = "train resume sweep sample evaluate translate edit report watch export presets devices data"
     assert {line.split()[0] for line, *_ in TABLE} >= {*commands.split()}
     assert all(words for _, *words in TABLE)
 

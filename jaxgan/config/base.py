@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal, NamedTuple
 
+import flax.linen
 import jax
 
 from jaxgan import data as datasets
@@ -107,6 +108,15 @@ class Config:
           shape: of one example, as the source has it.
           classes: how many there are, None if the examples are not labelled.
           axis_name: that of the engine that the GAN will run on.
+        """
+        raise NotImplementedError
+
+    def generators(self, shape: Any, classes: int | None) -> dict[str, flax.linen.Module]:
+        """The networks that samples are made with, by name: "generator", or a translation's "ab" and "ba".
+
+        Args:
+          shape: as of `build`.
+          classes: as of `build`.
         """
         raise NotImplementedError
 

@@ -128,9 +128,10 @@ class CycleGANConfig(AugmentedConfig):
             raise InputError(f"A translation needs two domains; the data is one set of images of shape {shape}.")
         shape_a, shape_b = (tuple(shape[side]) for side in "ab")
         discriminator = PatchDiscriminator(self.d_width, self.layers, jnp.dtype(self.dtype))
+        generators = self.generators(shape, None)
         return cyclegan(
-            self._generator(shape_b[2]),
-            self._generator(shape_a[2]),
+            generators["ab"],
+            generators["ba"],
             discriminator,
             discriminator,
             shape_a,
@@ -147,6 +148,10 @@ class CycleGANConfig(AugmentedConfig):
             axis_name=axis_name,
             **self.augmentation(axis_name),
         )
+
+    def generators(self, shape: Any, classes: int | None) -> dict[str, flax.linen.Module]:
+        del classes
+        return {"ab": self._generator(shape["b"][2]), "ba": self._generator(shape["a"][2])}
 
     def view(self, source: datasets.AnySource, feed: datasets.Feed) -> View:
         """Rows of six: an image of a, its translation, and that back again; the same of b."""

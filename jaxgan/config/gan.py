@@ -3,6 +3,7 @@
 import dataclasses
 from typing import ClassVar, Literal
 
+import flax.linen
 import jax.numpy as jnp
 import optax
 
@@ -154,6 +155,9 @@ class GANConfig(AugmentedConfig, SampledConfig):
             axis_name=axis_name,
             **self.augmentation(axis_name),
         )
+
+    def generators(self, shape: tuple[int, ...], classes: int | None) -> dict[str, flax.linen.Module]:
+        return {"generator": self._networks(shape, classes if self.labelled else None, None)[0]}
 
     def _objective(self, axis_name: str | None = None) -> objectives.Objective:
         return make_objective(self.objective, self.clip, self.penalty, axis_name)

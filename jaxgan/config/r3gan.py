@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any, ClassVar, Literal
 
+import flax.linen
 import jax
 import jax.numpy as jnp
 
@@ -82,27 +83,20 @@ class R3GANConfig(SampledConfig):
     def labelled(self) -> bool:
         return self.conditional
 
+    def generators(self, shape: Any, classes: int | None) -> dict[str, flax.linen.Module]:
+        return {"generator": R3Generator(shape, embed=self.latent_dim, **self._options(classes))}
+
     def build(self, shape: Any, classes: int | None, axis_name: str | None = None) -> GAN:
         if self.conditional and classes is None:
             raise InputError(f"conditional is set, but the data {self.data!r} has no labels. Take a labelled data set.")
-        options: dict[str, Any] = {
-            "channel_base": self.channel_base,
-            "channel_max": self.channel_max,
-            "blocks": self.blocks,
-            "group": self.group,
-            "classes": classes if self.conditional else None,
-            "dtype": jnp.dtype(self.dtype),
-        }
-        generator = R3Generator(shape, embed=self.latent_dim, **options)
-        discriminator = R3Discriminator(**options)
         augmented = isinstance(self.augment, jax.Array) or self.augment > 0
 
         def change(start: float, end: float):
             return recipes.burn_in(start, end, self.burn_in)
 
         return recipes.r3gan(
-            generator,
-            discriminator,
+            self.generators(shape, classes)["generator"],
+            R3Discriminator(**self._options(classes)),
             latent_dim=self.latent_dim,
             gamma=change(self.gamma, self.gamma_end),
             learning_rate=change(self.lr, self.lr_end),
@@ -114,3 +108,14 @@ class R3GANConfig(SampledConfig):
             conditions=("label",) if self.conditional else (),
             axis_name=axis_name,
         )
+
+    def _options(self, classes: int | None) -> dict[str, Any]:
+        """What both networks take."""
+        return {
+            "channel_base": self.channel_base,
+            "channel_max": self.channel_max,
+            "blocks": self.blocks,
+            "group": self.group,
+            "classes": classes if self.conditional else None,
+            "dtype": jnp.dtype(self.dtype),
+        }

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any, ClassVar, Literal
 
+import flax.linen
 import jax
 import jax.numpy as jnp
 import optax
@@ -105,6 +106,9 @@ class StyleGAN2Config(AugmentedConfig, SampledConfig):
         }
         generator = StyleGenerator(shape, latent_dim=self.latent_dim, w_dim=self.w_dim, **options)
         return generator, StyleDiscriminator(group=self.group, residual=self.residual, **options)
+
+    def generators(self, shape: Any, classes: int | None) -> dict[str, flax.linen.Module]:
+        return {"generator": self.networks(shape, classes)[0]}
 
     def build(self, shape: Any, classes: int | None, axis_name: str | None = None) -> GAN:
         generator, discriminator = self.networks(shape, classes, axis_name)
