@@ -66,8 +66,8 @@ train digits --g-lr nan | g_lr is nan | finite
 train digits --d-lr inf | d_lr is inf | finite
 train digits --g-lr -1 | g_lr is -1.0 | above 0
 train digits --d-lr 0 | d_lr is 0.0 | above 0
-train digits --b1 2 | b1 is 2.0 | at least 0 and below 1
-train digits --b1 -0.5 | b1 is -0.5 | at least 0 and below 1
+train digits --b1 2 | b1 is 2.0 | above -1 and below 1
+train digits --b1 -0.5 | b1 is -0.5 | penalty_every = 4 | --penalty-every 1
 train digits --b2 1 | b2 is 1.0 | at least 0 and below 1
 train cyclegan --b1 1 | b1 is 1.0 | at least 0 and below 1
 train digits --half-life nan | half_life is nan | finite
@@ -93,6 +93,20 @@ train digits --attention 16 | attention and hierarchical are of ResNets | --netw
 train digits --uniform-labels | uniform_labels is of conditional GANs | --conditioning
 train stylegan2-mnist --group 5 | groups of 5 | batch, 16 | --group or --batch
 train stylegan2-mnist --mixing 2 | mixing is 2.0 | between 0 and 1
+
+# Rules of games
+train digits --rule unroled | 'unroled' | 'unrolled'
+train digits --optimizer optimistic_adam | penalty_every = 4 | --penalty-every 1
+train gan-mnist --rule-weight 1 | rule_weight is 1.0 | rule is 'alternating' | --rule consensus or symplectic
+train gan-mnist --rule consensus --rule-steps 3 | rule_steps is 3 | rule is 'consensus' | --rule unrolled
+train gan-mnist --rule unrolled --rule-steps 0 | rule_steps is 0 | at least 1
+train gan-mnist --rule consensus --rule-weight -1 | rule_weight is -1.0 | at least 0
+train gan-mnist --lookahead-alpha 0.3 | lookahead_alpha is 0.3 | --lookahead 5
+train gan-mnist --lookahead 0 | lookahead is 0 | at least 1
+train digits $TINY --lookahead 5 --lookahead-alpha 2 | alpha is 2.0 | above 0 and at most 1
+train digits $TINY --rule extragradient --d-steps 2 | A rule updates both players once | d_steps = 2
+train digits $TINY --rule symplectic --microbatches 2 | takes the batch as a whole | microbatches = 2
+train stylegan2-mnist --rule simultaneous | 'simultaneous' | 'extragradient'
 
 # Evaluation in training
 train digits --eval-every 0 | eval_every is 0 | at least 1

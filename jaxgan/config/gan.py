@@ -3,12 +3,14 @@
 import dataclasses
 from typing import ClassVar, Literal
 
+import jax
 import jax.numpy as jnp
 import optax
 
 from jaxgan import nn, objectives, recipes
 from jaxgan.config.adversarial import check_decays, make_objective
 from jaxgan.config.augmented import AugmentedConfig
+from jaxgan.config.played import PlayedConfig
 from jaxgan.config.sampled import SampledConfig
 from jaxgan.errors import InputError
 from jaxgan.transforms import lazy_adam
@@ -19,7 +21,7 @@ _WIDEST = 1 << 16
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class GANConfig(AugmentedConfig, SampledConfig):
+class GANConfig(AugmentedConfig, PlayedConfig, SampledConfig):
     """A GAN or Wasserstein GAN: `jaxgan.recipes.gan`."""
 
     recipe: ClassVar[str] = "gan"
@@ -72,10 +74,11 @@ class GANConfig(AugmentedConfig, SampledConfig):
     """Discriminator updates for each generator update."""
     warmup: bool = False
     """100 discriminator updates on the first 25 steps and every 500th."""
-    simultaneous: bool = False
-    """Update both players from one state, on the same fakes."""
-    optimizer: Literal["adam", "rmsprop"] = "adam"
-    """Of both players."""
+    rule: Literal["alternating", "simultaneous", "extragradient", "consensus", "symplectic", "unrolled"] = "alternating"
+    """How the players move: one after the other or both from one state, each along its own gradient, or by a rule of
+    `jaxgan.games`."""
+    optimizer: Literal["adam", "rmsprop", "sgd", "optimistic_adam"] = "adam"
+    """Of both players. Optimistic Adam goes on along the change of its step (Daskalakis et al. 2018)."""
     g_lr: float = 2e-4
     """Learning rate of the generator."""
     d_lr: float = 2e-4
@@ -83,7 +86,7 @@ class GANConfig(AugmentedConfig, SampledConfig):
     decay_steps: int | None = None
     """The learning rates fall linearly to 0 over so many generator updates; by default they stay."""
     b1: float = 0.5
-    """Adam's decay of the mean gradient."""
+    """Adam's decay of the mean gradient, or the momentum of sgd. Below 0 it is negative momentum (Gidel et al. 2019)."""
     b2: float = 0.999
     """Adam's decay of the mean squared gradient."""
     half_life: float = 10_000.0
@@ -109,7 +112,8 @@ class GANConfig(AugmentedConfig, SampledConfig):
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at most {_WIDEST}.")
         if self.embed is not None and self.conditioning == "none":
             raise InputError(f"embed is {self.embed}, of labels. Set --conditioning as well, or leave it out.")
-        check_decays(b1=self.b1, b2=self.b2)
+        check_decays(b2=self.b2)
+        self._check_optimizer()
         for name in ("g_lr", "d_lr"):
             self._at_least(name, 0, above=True)
         for name in ("half_life", "classifier_weight"):
@@ -142,7 +146,7 @@ class GANConfig(AugmentedConfig, SampledConfig):
             g_tx=self._optimizer(self.g_lr),
             d_tx=self._optimizer(self.d_lr, self.penalty_every, d_updates),
             d_steps=self.d_steps,
-            simultaneous=self.simultaneous,
+            simultaneous=self.rule == "simultaneous",
             warmup=recipes.Warmup() if self.warmup else None,
             penalty_every=self.penalty_every,
             half_life=self.half_life,
@@ -153,7 +157,25 @@ class GANConfig(AugmentedConfig, SampledConfig):
             classes=classes if conditional else None,
             axis_name=axis_name,
             **self.augmentation(axis_name),
+            **self.playing(),
         )
+
+    def _check_optimizer(self) -> None:
+        lazy = self.penalty_every > 1
+        if lazy and self.optimizer == "optimistic_adam":
+            raise InputError(
+                f"optimistic_adam goes on along the change from one gradient to the next; with penalty_every = "
+                f"{self.penalty_every} every other may be of another loss. Set --penalty-every 1, or take adam."
+            )
+        if isinstance(self.b1, jax.Array):  # a sweep's were checked before
+            return
+        if not -1 < self.b1 < 1:
+            raise InputError(f"b1 is {self.b1}; it must lie above -1 and below 1.")
+        if self.b1 < 0 and lazy:
+            raise InputError(
+                f"b1 is {self.b1}, which the correction of Adam for penalty_every = {self.penalty_every} raises to a "
+                "power that is no whole number. Set --penalty-every 1, or a b1 of at least 0."
+            )
 
     def _objective(self, axis_name: str | None = None) -> objectives.Objective:
         return make_objective(self.objective, self.clip, self.penalty, axis_name)
@@ -164,6 +186,10 @@ class GANConfig(AugmentedConfig, SampledConfig):
             rate = optax.linear_schedule(learning_rate, 0.0, round(self.decay_steps * updates))
         if self.optimizer == "rmsprop":
             return recipes.rmsprop(rate)
+        if self.optimizer == "sgd":
+            return optax.sgd(rate, self.b1)
+        if self.optimizer == "optimistic_adam":
+            return optax.optimistic_adam_v2(rate, b1=self.b1, b2=self.b2, nesterov=False)
         if interval > 1:
             return lazy_adam(rate, self.b1, self.b2, interval=interval)
         return optax.adam(rate, self.b1, self.b2)
