@@ -7,6 +7,7 @@ are trained as one program.
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,13 +18,57 @@ from jaxgan import train as trainer
 from jaxgan.config import GANConfig
 from jaxgan.data import Synthetic
 from jaxgan.ensemble import ensemble
-from jaxgan.errors import InputError
+from jaxgan.errors import InputError, choose
 from jaxgan.metrics.coverage import Modes, modes
 from jaxgan.turns import slices
 
 SAMPLES = 2500
 # Steps of one program: between two of them progress is told.
 _CHUNK = 500
+
+_RING = GANConfig(
+    data="ring", network="mlp", width=64, depth=2, latent_dim=2, batch=128, g_lr=1e-3, d_lr=1e-3, steps=15_000,
+    decay_steps=15_000, half_life=100_000.0,
+)  # fmt: skip
+BENCHMARKS: dict[str, GANConfig] = {"ring": _RING, "grid": dataclasses.replace(_RING, data="grid")}
+
+# Fields by which a method differs from its benchmark's configuration.
+METHODS: dict[str, dict[str, Any]] = {
+    "gan": {},
+    "wgan": {"objective": "wasserstein", "clip": 0.1, "optimizer": "rmsprop", "d_steps": 5},
+    "wgan_gp": {"objective": "wgan_gp", "penalty": 0.1, "d_steps": 5},
+    "gan_r1": {"objective": "gan_r1", "penalty": 0.02},
+    "r3gan": {"objective": "r3gan", "penalty": 0.02},
+    "pacgan2": {"packing": 2},
+    "minibatch": {"minibatch_kernels": 16},
+    "mode_seeking": {"mode_seeking": 0.01},
+    "unrolled": {"rule": "unrolled", "rule_steps": 5},
+    "consensus": {"rule": "consensus", "rule_weight": 0.1},
+    "extragradient": {"rule": "extragradient"},
+    "optimistic": {"optimizer": "optimistic_adam"},
+    "lookahead": {"lookahead": 5},
+}
+
+
+def method(benchmark: str, name: str, steps: int | None = None) -> GANConfig:
+    """The configuration of a method on a benchmark.
+
+    Args:
+      benchmark: "ring" or "grid".
+      name: of the method, a key of `METHODS`.
+      steps: over which its learning rates fall to 0; by default the benchmark's.
+
+    Raises:
+      InputError: for an unknown name, and if steps is below 1.
+
+    >>> method("grid", "pacgan2").packing
+    2
+    """
+    config = choose("benchmark of modes", benchmark, BENCHMARKS)
+    fields = choose("method", name, METHODS)
+    if steps is not None:
+        fields = {"steps": steps, "decay_steps": steps} | fields
+    return dataclasses.replace(config, **fields)
 
 
 def measure(

@@ -94,6 +94,22 @@ train digits --uniform-labels | uniform_labels is of conditional GANs | --condit
 train stylegan2-mnist --group 5 | groups of 5 | batch, 16 | --group or --batch
 train stylegan2-mnist --mixing 2 | mixing is 2.0 | between 0 and 1
 
+# Modes
+modes rings | no benchmark of modes 'rings' | Did you mean 'ring' | grid
+modes ring --methods gan,packgan2 | no method 'packgan2' | Did you mean 'pacgan2' | Allowed:
+modes ring --seeds 0 | seeds is 0 | between 1 and 1000
+modes ring --first-seed -1 | seed is -1 | between 0 and 2^32 - 1
+modes ring --steps 0 | steps is 0 | at least 1
+modes ring --out ring.png | must end in .json | --out ring.json
+
+# Against collapse
+train gan-ring --packing 0 | packing is 0 | at least 1
+train gan-ring --packing 3 | packing is 3 | divide the images of an update, 128
+train acgan-mnist --packing 2 | packing is 2 | auxiliary classifier | --conditioning concat
+train gan-ring --mode-seeking -1 | mode_seeking is -1.0 | at least 0
+train gan-ring --minibatch-kernels 0 | minibatch_kernels is 0 | at least 1
+train sngan-cifar10 --minibatch-kernels 8 | minibatch_kernels are of an MLP's or DCGAN's
+
 # Rules of games
 train digits --rule unroled | 'unroled' | 'unrolled'
 train digits --optimizer optimistic_adam | penalty_every = 4 | --penalty-every 1

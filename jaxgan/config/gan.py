@@ -70,6 +70,13 @@ class GANConfig(AugmentedConfig, PlayedConfig, SampledConfig):
     """Weight (lambda or gamma) of the objective's gradient penalty; by default the objective's."""
     penalty_every: int = 1
     """Steps between gradient penalties (lazy regularisation); Adam is corrected for the updates that they add."""
+    packing: int = 1
+    """Images that the discriminator sees at a time (PacGAN)."""
+    mode_seeking: float = 0.0
+    """Weight of mode-seeking regularisation of the generator (Mao et al. 2019)."""
+    minibatch_kernels: int | None = None
+    """Kernels of minibatch discrimination (Salimans et al. 2016) in an MLP's or DCGAN's discriminator; by default it
+    has none."""
     d_steps: int = 1
     """Discriminator updates for each generator update."""
     warmup: bool = False
@@ -86,7 +93,7 @@ class GANConfig(AugmentedConfig, PlayedConfig, SampledConfig):
     decay_steps: int | None = None
     """The learning rates fall linearly to 0 over so many generator updates; by default they stay."""
     b1: float = 0.5
-    """Adam's decay of the mean gradient, or the momentum of sgd. Below 0 it is negative momentum (Gidel et al. 2019)."""
+    """Adam's decay of the mean gradient, or the momentum of sgd; negative momentum (Gidel et al. 2019) is below 0."""
     b2: float = 0.999
     """Adam's decay of the mean squared gradient."""
     half_life: float = 10_000.0
@@ -102,12 +109,24 @@ class GANConfig(AugmentedConfig, PlayedConfig, SampledConfig):
             raise InputError("remat is of convolutional networks; an mlp keeps so little that it has none.")
         if self.network != "resnet" and (self.attention or self.hierarchical):
             raise InputError("attention and hierarchical are of ResNets; set --network resnet, or leave them out.")
+        if self.network == "resnet" and self.minibatch_kernels is not None:
+            raise InputError("minibatch_kernels are of an MLP's or DCGAN's discriminator; leave them out.")
+        if self.packing > 1 and (self.batch // self.microbatches) % self.packing:
+            raise InputError(
+                f"packing is {self.packing}; it must divide the images of an update, {self.batch // self.microbatches}."
+            )
+        if self.packing > 1 and self.conditioning == "acgan":
+            raise InputError(
+                f"packing is {self.packing}, and a pack is of no one class that an auxiliary classifier could name. "
+                "Set --conditioning concat or projection, or --packing 1."
+            )
         if self.width is None and self.network != "resnet":
             raise InputError(f"width is None; a network {self.network!r} needs a number.")
-        for name in ("width", "d_width", "depth", "latent_dim", "d_steps", "penalty_every", "embed", "decay_steps"):
+        positive = "width d_width depth latent_dim d_steps penalty_every embed decay_steps packing minibatch_kernels"
+        for name in positive.split():
             if getattr(self, name) is not None:
                 self._at_least(name, 1)
-        for name in ("width", "d_width", "latent_dim", "embed"):
+        for name in ("width", "d_width", "latent_dim", "embed", "minibatch_kernels"):
             if (getattr(self, name) or 0) > _WIDEST:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at most {_WIDEST}.")
         if self.embed is not None and self.conditioning == "none":
@@ -116,7 +135,7 @@ class GANConfig(AugmentedConfig, PlayedConfig, SampledConfig):
         self._check_optimizer()
         for name in ("g_lr", "d_lr"):
             self._at_least(name, 0, above=True)
-        for name in ("half_life", "classifier_weight"):
+        for name in ("half_life", "classifier_weight", "mode_seeking"):
             self._at_least(name, 0)
 
     @property
@@ -149,12 +168,14 @@ class GANConfig(AugmentedConfig, PlayedConfig, SampledConfig):
             simultaneous=self.rule == "simultaneous",
             warmup=recipes.Warmup() if self.warmup else None,
             penalty_every=self.penalty_every,
+            packing=self.packing,
+            mode_seeking=self.mode_seeking,
             half_life=self.half_life,
             microbatches=self.microbatches,
             conditions=("label",) if conditional else (),
             fake_conditions=recipes.uniform_labels(classes, axis_name) if classes and self.uniform_labels else None,
             classifier_weight_g=self.classifier_weight,
-            classes=classes if conditional else None,
+            classes=classes if conditional and self.packing == 1 else None,
             axis_name=axis_name,
             **self.augmentation(axis_name),
             **self.playing(),
@@ -205,14 +226,16 @@ class GANConfig(AugmentedConfig, PlayedConfig, SampledConfig):
             assert self.width and d_width
             output = jnp.tanh if len(shape) == 3 else None
             generator = nn.MLPGenerator(shape, self.width, self.depth, output, dtype)
-            discriminator = nn.MLPDiscriminator(d_width, self.depth, dtype, projection, classifier)
+            discriminator = nn.MLPDiscriminator(
+                d_width, self.depth, dtype, projection, classifier, self.minibatch_kernels, axis_name
+            )
             concat, inside = classes, None  # without batch norm the labels can only join the latents
         elif self.network == "dcgan":
             nn.doublings(_image(shape))  # says what sizes there are before anything is compiled
             assert self.width and d_width
             generator = nn.DCGANGenerator(_image(shape), self.width, dtype, axis_name, self.remat, inside)
             discriminator = nn.DCGANDiscriminator(
-                d_width, self.d_norm, dtype, axis_name, self.remat, projection, classifier
+                d_width, self.d_norm, dtype, axis_name, self.remat, projection, classifier, self.minibatch_kernels
             )
         else:
             generator = nn.ResNetGenerator(
