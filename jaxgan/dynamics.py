@@ -244,9 +244,9 @@ def arnoldi(product: Callable[[Array], Array], start: Array, steps: int) -> Arra
     Returns:
       The Hessenberg matrix f[m, m], m the smaller of steps and N, for `ritz_values`.
 
-    >>> a = jnp.array([[-1.0, -0.5], [0.5, 0.0]])
-    >>> bool(abs(ritz_values(arnoldi(lambda v: a @ v, jnp.ones(2), 10)) - jnp.linalg.eigvals(a)).max() < 1e-3)
-    True
+    >>> turn = jnp.array([[0.0, -2.0], [2.0, 0.0]])
+    >>> ritz_values(arnoldi(lambda v: turn @ v, jnp.array([1.0, 0.0]), 10)).imag
+    array([ 2., -2.])
     """
     m = min(steps, start.size)
     noise = 10 * float(jnp.finfo(start.dtype).eps)

@@ -11,7 +11,6 @@ from jaxgan.cli import main
 from jaxgan.config import GANConfig
 from jaxgan.errors import InputError
 from jaxgan.modes import BENCHMARKS, METHODS, measure, method
-from jaxgan.sample import draw_samples
 from jaxgan.train import keys, train
 
 TINY = {"width": 4, "depth": 1, "batch": 8, "steps": 3, "decay_steps": 3}
@@ -28,7 +27,6 @@ def test_a_member_is_the_run_of_its_seed(no_key_checks, tmp_path, monkeypatch):
         state = train(one, tmp_path / str(seed), quiet=True)
         expected = one.build((2,), 25).sample(state, keys(one)[2], 2500)
         np.testing.assert_allclose(points, expected, rtol=1e-3, atol=1e-4)
-    assert draw_samples(tmp_path / "7", 4, 0).shape == (4, 2)
 
 
 def test_points_that_are_not_finite_cover_nothing(no_key_checks, monkeypatch):
@@ -42,7 +40,7 @@ def test_methods_are_configurations():
         for name, fields in METHODS.items():
             config = method(benchmark, name, steps=7)
             assert (config.data, config.steps, config.decay_steps, config.batch) == (benchmark, 7, 7, base.batch)
-            assert {field for field in fields if getattr(base, field) == getattr(config, field)} <= {"data"}, name
+            assert not [field for field in fields if getattr(base, field) == getattr(config, field)], name
             g = config.build((2,), None)
             jax.eval_shape(g.init, jax.random.key(0))
     with pytest.raises(InputError, match=r"no method 'packgan2'\. Did you mean 'pacgan2'"):

@@ -63,7 +63,7 @@ class MinibatchDiscrimination(nn.Module):
       dims: D, in the authors' code 5.
       axis_name: the axis of ``pmap`` or ``shard_map``.
 
-    >>> x = MinibatchDiscrimination(kernels=16)(x)  # f[B, C] -> f32[B, C + 16]
+    >>> x = MinibatchDiscrimination(kernels=16)(x)  # f[B, C] -> f32[B, C + 16]  # doctest: +SKIP
     """
 
     kernels: int = 100
