@@ -125,6 +125,7 @@ train digits $TINY --rule symplectic --microbatches 2 | takes the batch as a who
 train stylegan2-mnist --rule simultaneous | 'simultaneous' | 'extragradient'
 
 # Evaluation in training
+train digits --diagnostics | diagnostics are a part of evaluations | --eval-every
 train digits --eval-every 0 | eval_every is 0 | at least 1
 train digits --eval-metrics fdi | no metric 'fdi' | Did you mean 'fid' | Allowed:
 train digits --eval-every 2 --eval-metrics fid,,kid | no metric '' | Allowed:
@@ -430,7 +431,7 @@ def test_bad_input_is_one_clear_error(here, compiled, capsys, line, words):
 
 def test_the_table_has_what_it_promises():
     assert len({line for line, *_ in TABLE}) == len(TABLE) >= 60
-    commands = "train resume sweep sample evaluate translate edit presets devices data"
+    commands = "train resume sweep sample evaluate modes translate edit presets devices data"
     assert {line.split()[0] for line, *_ in TABLE} >= {*commands.split()}
     assert all(words for _, *words in TABLE)
 
