@@ -1,6 +1,7 @@
 """GANs as pure functions."""
 
 from jaxgan import axis as axis
+from jaxgan import diagnostics as diagnostics
 from jaxgan import divergences as divergences
 from jaxgan import dynamics as dynamics
 from jaxgan import games as games

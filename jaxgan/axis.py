@@ -30,6 +30,11 @@ def mean(tree: PyTree, axis_name: str | None) -> PyTree:
     return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
 
 
+def gather(x: Array, axis_name: str | None) -> Array:
+    """The rows of all replicas, in their order: the global batch."""
+    return x if axis_name is None else jax.lax.all_gather(x, axis_name, tiled=True)
+
+
 def varying(tree: PyTree, axis_name: str | None) -> PyTree:
     """Marks replicated leaves as differing between replicas.
 

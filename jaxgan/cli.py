@@ -206,6 +206,13 @@ def sample(args: list[str]) -> None:
     _cli(command, args, "sample")
 
 
+def modes(args: list[str]) -> None:
+    """Compare methods by the modes of a ring or a grid of Gaussians that they find, over seeds."""
+    from jaxgan.cli_modes import command
+
+    _cli(command, args, "modes")
+
+
 def translate(args: list[str]) -> None:
     """Translate images with a trained CycleGAN."""
 
@@ -412,6 +419,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "sweep": sweep,
     "sample": sample,
     "evaluate": evaluate,
+    "modes": modes,
     "translate": translate,
     "edit": edit,
     "bench": bench,

@@ -20,7 +20,7 @@ Array([-0.25, -1.  ], dtype=float32)
 
 Products with the Jacobian need no matrix and no function of ours: ``jax.jvp(field, (params,),
 (tangent,))[1]`` is v' times a tangent and ``jax.vjp(field, params)[1](cotangent)`` its transpose.
-`leading_eigenvalues` is built on them.
+`leading_eigenvalues` and `arnoldi` are built on them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +30,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
+from jax.typing import ArrayLike
 from scipy.sparse import linalg
 
 from jaxgan.errors import InputError, closest
@@ -226,6 +227,58 @@ def leading_eigenvalues(
     values = np.asarray(
         linalg.eigs(operator, k, which=which, v0=start, tol=tolerance, return_eigenvectors=False)  # pyright: ignore
     )
+    return values[np.lexsort((-values.imag, -values.real))]
+
+
+def arnoldi(product: Callable[[Array], Array], start: Array, steps: int) -> Array:
+    """Arnoldi's iteration: a small matrix whose eigenvalues are near the outermost ones of a large one.
+
+    Pure, of a fixed number of products, so that it can be compiled once and run while a GAN trains; where eigenvalues
+    are wanted to a tolerance there is `leading_eigenvalues`. Each vector is made orthogonal to the others twice.
+
+    Args:
+      product: f[N] -> f[N], the large matrix times a vector.
+      start: f[N], not zero; a random one has a share of every eigenvector.
+      steps: products; at most N are of use.
+
+    Returns:
+      The Hessenberg matrix f[m, m], m the smaller of steps and N, for `ritz_values`.
+
+    >>> turn = jnp.array([[0.0, -2.0], [2.0, 0.0]])
+    >>> ritz_values(arnoldi(lambda v: turn @ v, jnp.array([1.0, 0.0]), 10)).imag
+    array([ 2., -2.])
+    """
+    m = min(steps, start.size)
+    noise = 10 * float(jnp.finfo(start.dtype).eps)
+
+    def extend(j: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        basis, matrix = carry
+        w = product(basis[j])
+        size = jnp.linalg.norm(w)
+        first = basis @ w
+        w = w - first @ basis
+        second = basis @ w
+        w = w - second @ basis
+        length = jnp.linalg.norm(w)
+        # What is left of a vector in the span of the others is rounding: the iteration has found all that it can.
+        length = jnp.where(length > noise * size, length, 0.0)
+        basis = basis.at[j + 1].set(jnp.where(length > 0, w / length, 0.0))
+        return basis, matrix.at[:, j].set((first + second).at[j + 1].set(length))
+
+    basis = jnp.zeros((m + 1, start.size), start.dtype).at[0].set(start / jnp.linalg.norm(start))
+    _, matrix = jax.lax.fori_loop(0, m, extend, (basis, jnp.zeros((m + 1, m), start.dtype)))
+    return matrix[:m]
+
+
+def ritz_values(matrix: ArrayLike) -> np.ndarray:
+    """The eigenvalues of what `arnoldi` returns, complex [k], sorted as `eigenvalues`; on the host.
+
+    k is smaller than m where the iteration ended before, in a space that the matrix maps to itself.
+    """
+    matrix = np.asarray(matrix, np.float64)
+    (ends,) = np.nonzero(np.diag(matrix, -1) == 0)
+    k = int(ends[0]) + 1 if ends.size else len(matrix)
+    values = np.linalg.eigvals(matrix[:k, :k]).astype(complex)
     return values[np.lexsort((-values.imag, -values.real))]
 
 

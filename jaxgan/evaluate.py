@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxgan import data
+from jaxgan import data, diagnostics
 from jaxgan.config import Config, SampledConfig
 from jaxgan.config.sampled import check_metrics
 from jaxgan.data import Source, Synthetic
@@ -220,16 +220,38 @@ def in_training(
     _check(metrics, real, config)
     draw = drawer(gan, extractor, config.eval_samples, real.label if config.labelled else None, jit)
     extra = [name for name in ALWAYS if name not in metrics]
+    diagnose = diagnoser(config, source, jit) if config.diagnostics else lambda state: {}
 
     def values(state: TrainState) -> tuple[dict[str, float], np.ndarray | None]:
         fake, images = draw(state, 0)
         picture = None if isinstance(source, Synthetic) else neighbours(source, real, fake, images)
-        return measure(real, fake, [*metrics, *extra]), picture
+        return measure(real, fake, [*metrics, *extra]) | diagnose(state), picture
 
     first = METRICS[metrics[0]]
     # The first value of a metric is its own: prdc's is its precision.
     name = "precision" if metrics[0] == "prdc" else metrics[0]
     return InTraining(config.eval_every, values, lambda values: first.sign * values[name])
+
+
+def diagnoser(
+    config: SampledConfig, source: Source | Synthetic, jit: Callable[[Callable], Callable]
+) -> Callable[[TrainState], dict[str, float]]:
+    """``state -> diagnostics.values`` of the game on a batch that is always the same.
+
+    Args:
+      config: of the run.
+      source: its data.
+      jit: see `in_training`.
+    """
+    gan = config.build(source.shape, source.classes)  # on the whole batch: there is no axis
+    if isinstance(source, Synthetic):
+        batch = source.draw(jax.random.key(0), config.batch)
+    else:
+        batch = source.read(order(source, config.batch))
+        batch = batch | {"image": _floats(batch["image"])}
+    conditions = ("label",) if config.labelled else ()
+    program = jit(lambda state: diagnostics.diagnose(gan, state, batch, jax.random.key(0), conditions=conditions))
+    return lambda state: diagnostics.values(jax.device_get(program(state)))
 
 
 def look(source: Source | Synthetic, extractor: Extractor, samples: int, progress: Progress = lambda *_: None) -> Seen:

@@ -236,6 +236,35 @@ def path_length(
     return penalty
 
 
+def mode_seeking(
+    fake: Array, other: Array, z: Array, other_z: Array, *, eps: float = 1e-5, axis_name: str | None = None
+) -> Array:
+    """Asks that latents which differ make images which differ (Mao et al. 2019, equation 3; MSGAN).
+
+    https://arxiv.org/abs/1903.05628: their ratio of distances ``d(G(z1), G(z2)) / d(z1, z2)``, which is to be large.
+    As in the authors' code the generator lowers ``1 / (ratio + eps)``, and distances are mean absolute differences over
+    the batch, here the global one.
+
+    Args:
+      fake: f[B, ...], images of
+      other: and other images of the same conditions,
+      z: f[B, D], the latents of the first
+      other_z: and of the second.
+      eps: bounds the value, by ``1 / eps``.
+      axis_name: the ``pmap`` or ``shard_map`` axis that the batch is split over.
+
+    Returns:
+      f32[].
+
+    >>> mode_seeking(jnp.zeros((4, 2)), jnp.ones((4, 2)), jnp.zeros((4, 1)), jnp.full((4, 1), 3.0)).round(2)
+    Array(3., dtype=float32)
+    """
+    images = jnp.mean(jnp.abs(widen(fake) - widen(other)))
+    latents = jnp.mean(jnp.abs(widen(z) - widen(other_z)))
+    images, latents = axis.mean((images, latents), axis_name)
+    return 1.0 / (images / latents + eps)
+
+
 def _input_gradient(critic: Critic, images: Array) -> Array:
     """The gradient of each image's logit with respect to that image, [B, ...]."""
 

@@ -89,7 +89,7 @@ def descend(
         state = state.replace(
             params=state.params | {player: optax.apply_updates(params, updates)},
             opt_state=state.opt_state | {player: opt_state},
-            variables=_merge(state.variables, variables),
+            variables=merge(state.variables, variables),
         )
         return state, metrics
 
@@ -103,9 +103,9 @@ def _accumulated(gradient: Callable, n: int, axis_name: str | None) -> Callable:
         def add(carry: tuple[PyTree, PyTree], xs: tuple[Batch, Key]) -> tuple[tuple[PyTree, PyTree], None]:
             total, variables = carry
             part, k = xs
-            seen = state.replace(variables=_merge(state.variables, variables))
+            seen = state.replace(variables=merge(state.variables, variables))
             (value, aux), grads = gradient(params, seen, part, k)
-            return (jax.tree.map(jnp.add, total, (value, aux.metrics, grads)), _merge(variables, aux.variables)), None
+            return (jax.tree.map(jnp.add, total, (value, aux.metrics, grads)), merge(variables, aux.variables)), None
 
         slices, keys = _stack_slices(batch, n), jax.random.split(key, n)
         first = jax.eval_shape(lambda xs: jax.tree.map(lambda x: x[0], xs), (slices, keys))
@@ -120,8 +120,8 @@ def _accumulated(gradient: Callable, n: int, axis_name: str | None) -> Callable:
     return accumulated
 
 
-def _merge(old: dict[str, dict[str, PyTree]], new: dict[str, dict[str, PyTree]]) -> dict[str, dict[str, PyTree]]:
-    """The players' variables with the collections of ``new`` in place of those of the same name."""
+def merge(old: dict[str, dict[str, PyTree]], new: dict[str, dict[str, PyTree]]) -> dict[str, dict[str, PyTree]]:
+    """Variables by player with the collections of ``new`` in place of those of the same name."""
     return old | {player: old[player] | collections for player, collections in new.items()}
 
 

@@ -1,6 +1,6 @@
 """The types that the library is written in."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import jax
@@ -58,14 +58,18 @@ LogitLoss: TypeAlias = Callable[[Array, Array], Array]
 
 
 class GAN(NamedTuple):
-    """What a recipe returns: three pure functions.
+    """What a recipe returns: three pure functions; and of games of two what `jaxgan.diagnostics` looks at.
 
     Attributes:
       init: ``key -> TrainState``.
       step: a turn, ``(state, batch, key) -> (state, metrics)``; one call is one generator update.
       sample: ``(state, key, n, **conditions) -> images in [-1, 1]``, drawn with the averaged parameters.
+      losses: by player, what it minimises on average over the steps.
+      critic: ``(state, images, **conditions) -> logits``, as the discriminator sees images without augmentation.
     """
 
     init: Callable[[Key], "TrainState"]
     step: "Turn"
     sample: Callable[..., Array]
+    losses: Mapping[str, LossFn] = {}
+    critic: Callable[..., Array] | None = None

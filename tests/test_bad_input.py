@@ -57,6 +57,10 @@ train digits --microbatches 16 | A microbatch of 4 examples | --devices 4
 train digits --microbatches 5 | microbatches is 5 | divide the batch, 64
 train digits --seed -1 | seed is -1 | between 0 and 2^32 - 1
 train digits --seed 4294967296 | seed is 4294967296 | between 0 and 2^32 - 1
+bench digits --seconds 0 | --seconds is 0.0 | above 0
+bench no-preset | no preset 'no-preset'
+bench digits --compare none.json | none.json is no measurement | jaxgan bench --out
+bench digits --out no/such/place.json | no/such/place.json cannot be written
 train digits --steps 0 | steps is 0 | at least 1
 train digits --steps 3000000000 | steps is 3000000000 | at most 2147483647
 train digits --keep 0 | keep is 0 | at least 1
@@ -66,8 +70,8 @@ train digits --g-lr nan | g_lr is nan | finite
 train digits --d-lr inf | d_lr is inf | finite
 train digits --g-lr -1 | g_lr is -1.0 | above 0
 train digits --d-lr 0 | d_lr is 0.0 | above 0
-train digits --b1 2 | b1 is 2.0 | at least 0 and below 1
-train digits --b1 -0.5 | b1 is -0.5 | at least 0 and below 1
+train digits --b1 2 | b1 is 2.0 | above -1 and below 1
+train digits --b1 -0.5 | b1 is -0.5 | penalty_every = 4 | --penalty-every 1
 train digits --b2 1 | b2 is 1.0 | at least 0 and below 1
 train cyclegan --b1 1 | b1 is 1.0 | at least 0 and below 1
 train digits --half-life nan | half_life is nan | finite
@@ -94,7 +98,38 @@ train digits --uniform-labels | uniform_labels is of conditional GANs | --condit
 train stylegan2-mnist --group 5 | groups of 5 | batch, 16 | --group or --batch
 train stylegan2-mnist --mixing 2 | mixing is 2.0 | between 0 and 1
 
+# Modes
+modes rings | no benchmark of modes 'rings' | Did you mean 'ring' | grid
+modes ring --methods gan,packgan2 | no method 'packgan2' | Did you mean 'pacgan2' | Allowed:
+modes ring --seeds 0 | seeds is 0 | between 1 and 1000
+modes ring --first-seed -1 | seed is -1 | between 0 and 2^32 - 1
+modes ring --steps 0 | steps is 0 | at least 1
+modes ring --out ring.png | must end in .json | --out ring.json
+
+# Against collapse
+train gan-ring --packing 0 | packing is 0 | at least 1
+train gan-ring --packing 3 | packing is 3 | divide the images of an update, 128
+train acgan-mnist --packing 2 | packing is 2 | auxiliary classifier | --conditioning concat
+train gan-ring --mode-seeking -1 | mode_seeking is -1.0 | at least 0
+train gan-ring --minibatch-kernels 0 | minibatch_kernels is 0 | at least 1
+train sngan-cifar10 --minibatch-kernels 8 | minibatch_kernels are of an MLP's or DCGAN's
+
+# Rules of games
+train digits --rule unroled | 'unroled' | 'unrolled'
+train digits --optimizer optimistic_adam | penalty_every = 4 | --penalty-every 1
+train gan-mnist --rule-weight 1 | rule_weight is 1.0 | rule is 'alternating' | --rule consensus or symplectic
+train gan-mnist --rule consensus --rule-steps 3 | rule_steps is 3 | rule is 'consensus' | --rule unrolled
+train gan-mnist --rule unrolled --rule-steps 0 | rule_steps is 0 | at least 1
+train gan-mnist --rule consensus --rule-weight -1 | rule_weight is -1.0 | at least 0
+train gan-mnist --lookahead-alpha 0.3 | lookahead_alpha is 0.3 | --lookahead 5
+train gan-mnist --lookahead 0 | lookahead is 0 | at least 1
+train digits $TINY --lookahead 5 --lookahead-alpha 2 | alpha is 2.0 | above 0 and at most 1
+train digits $TINY --rule extragradient --d-steps 2 | A rule updates both players once | d_steps = 2
+train digits $TINY --rule symplectic --microbatches 2 | takes the batch as a whole | microbatches = 2
+train stylegan2-mnist --rule simultaneous | 'simultaneous' | 'extragradient'
+
 # Evaluation in training
+train digits --diagnostics | diagnostics are a part of evaluations | --eval-every
 train digits --eval-every 0 | eval_every is 0 | at least 1
 train digits --eval-metrics fdi | no metric 'fdi' | Did you mean 'fid' | Allowed:
 train digits --eval-every 2 --eval-metrics fid,,kid | no metric '' | Allowed:
@@ -429,7 +464,7 @@ def test_bad_input_is_one_clear_error(here, compiled, capsys, line, words):
 
 def test_the_table_has_what_it_promises():
     assert len({line for line, *_ in TABLE}) == len(TABLE) >= 60
-    commands = "train resume sweep sample evaluate translate edit report watch export presets devices data"
+    commands = "train resume sweep sample evaluate modes translate edit report watch export bench presets devices data"
     assert {line.split()[0] for line, *_ in TABLE} >= {*commands.split()}
     assert all(words for _, *words in TABLE)
 

@@ -191,6 +191,8 @@ def test_available_lists_all_kinds(data_dir):
     assert rows["digits", "train"].size == 1797 and rows["ring", "train"].size is None
     assert rows["mnist", "test"][2:4] == (10_000, (28, 28, 1))
     assert rows["facades", "trainB"].size == 400
+    stacked, listed = load("stacked_mnist", data_dir=data_dir), rows["stacked_mnist", "train"]
+    assert (listed.size, listed.shape) == (stacked.size, stacked.shape) == (128_000, (28, 28, 3))
 
 
 def test_unknown_names_list_the_closest(tmp_path, monkeypatch):

@@ -77,6 +77,7 @@ def test_sizes_that_fit_are_left_alone():
 def test_extractors_by_name():
     assert (
         usual("mnist/3.0.1", 1) == usual("digits", 1) == "digits"
+        and usual("stacked_mnist", 3) == "stacked_digits"
         and usual("mnist", 3) == usual("cifar10", 3) == "inception"
     )
     assert extractor("digits").digest == extractor("stacked_digits").digest != ""

@@ -4,12 +4,14 @@ import dataclasses
 from typing import ClassVar, Literal
 
 import flax.linen
+import jax
 import jax.numpy as jnp
 import optax
 
 from jaxgan import nn, objectives, recipes
 from jaxgan.config.adversarial import check_decays, make_objective
 from jaxgan.config.augmented import AugmentedConfig
+from jaxgan.config.played import PlayedConfig
 from jaxgan.config.sampled import SampledConfig
 from jaxgan.errors import InputError
 from jaxgan.transforms import lazy_adam
@@ -20,7 +22,7 @@ _WIDEST = 1 << 16
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class GANConfig(AugmentedConfig, SampledConfig):
+class GANConfig(AugmentedConfig, PlayedConfig, SampledConfig):
     """A GAN or Wasserstein GAN: `jaxgan.recipes.gan`."""
 
     recipe: ClassVar[str] = "gan"
@@ -69,14 +71,22 @@ class GANConfig(AugmentedConfig, SampledConfig):
     """Weight (lambda or gamma) of the objective's gradient penalty; by default the objective's."""
     penalty_every: int = 1
     """Steps between gradient penalties (lazy regularisation); Adam is corrected for the updates that they add."""
+    packing: int = 1
+    """Images that the discriminator sees at a time (PacGAN)."""
+    mode_seeking: float = 0.0
+    """Weight of mode-seeking regularisation of the generator (Mao et al. 2019)."""
+    minibatch_kernels: int | None = None
+    """Kernels of minibatch discrimination (Salimans et al. 2016) in an MLP's or DCGAN's discriminator; by default it
+    has none."""
     d_steps: int = 1
     """Discriminator updates for each generator update."""
     warmup: bool = False
     """100 discriminator updates on the first 25 steps and every 500th."""
-    simultaneous: bool = False
-    """Update both players from one state, on the same fakes."""
-    optimizer: Literal["adam", "rmsprop"] = "adam"
-    """Of both players."""
+    rule: Literal["alternating", "simultaneous", "extragradient", "consensus", "symplectic", "unrolled"] = "alternating"
+    """How the players move: one after the other or both from one state, each along its own gradient, or by a rule of
+    `jaxgan.games`."""
+    optimizer: Literal["adam", "rmsprop", "sgd", "optimistic_adam"] = "adam"
+    """Of both players. Optimistic Adam goes on along the change of its step (Daskalakis et al. 2018)."""
     g_lr: float = 2e-4
     """Learning rate of the generator."""
     d_lr: float = 2e-4
@@ -84,7 +94,7 @@ class GANConfig(AugmentedConfig, SampledConfig):
     decay_steps: int | None = None
     """The learning rates fall linearly to 0 over so many generator updates; by default they stay."""
     b1: float = 0.5
-    """Adam's decay of the mean gradient."""
+    """Adam's decay of the mean gradient, or the momentum of sgd; negative momentum (Gidel et al. 2019) is below 0."""
     b2: float = 0.999
     """Adam's decay of the mean squared gradient."""
     half_life: float = 10_000.0
@@ -100,20 +110,33 @@ class GANConfig(AugmentedConfig, SampledConfig):
             raise InputError("remat is of convolutional networks; an mlp keeps so little that it has none.")
         if self.network != "resnet" and (self.attention or self.hierarchical):
             raise InputError("attention and hierarchical are of ResNets; set --network resnet, or leave them out.")
+        if self.network == "resnet" and self.minibatch_kernels is not None:
+            raise InputError("minibatch_kernels are of an MLP's or DCGAN's discriminator; leave them out.")
+        if self.packing > 1 and (self.batch // self.microbatches) % self.packing:
+            raise InputError(
+                f"packing is {self.packing}; it must divide the images of an update, {self.batch // self.microbatches}."
+            )
+        if self.packing > 1 and self.conditioning == "acgan":
+            raise InputError(
+                f"packing is {self.packing}, and a pack is of no one class that an auxiliary classifier could name. "
+                "Set --conditioning concat or projection, or --packing 1."
+            )
         if self.width is None and self.network != "resnet":
             raise InputError(f"width is None; a network {self.network!r} needs a number.")
-        for name in ("width", "d_width", "depth", "latent_dim", "d_steps", "penalty_every", "embed", "decay_steps"):
+        positive = "width d_width depth latent_dim d_steps penalty_every embed decay_steps packing minibatch_kernels"
+        for name in positive.split():
             if getattr(self, name) is not None:
                 self._at_least(name, 1)
-        for name in ("width", "d_width", "latent_dim", "embed"):
+        for name in ("width", "d_width", "latent_dim", "embed", "minibatch_kernels"):
             if (getattr(self, name) or 0) > _WIDEST:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at most {_WIDEST}.")
         if self.embed is not None and self.conditioning == "none":
             raise InputError(f"embed is {self.embed}, of labels. Set --conditioning as well, or leave it out.")
-        check_decays(b1=self.b1, b2=self.b2)
+        check_decays(b2=self.b2)
+        self._check_optimizer()
         for name in ("g_lr", "d_lr"):
             self._at_least(name, 0, above=True)
-        for name in ("half_life", "classifier_weight"):
+        for name in ("half_life", "classifier_weight", "mode_seeking"):
             self._at_least(name, 0)
 
     @property
@@ -143,21 +166,41 @@ class GANConfig(AugmentedConfig, SampledConfig):
             g_tx=self._optimizer(self.g_lr),
             d_tx=self._optimizer(self.d_lr, self.penalty_every, d_updates),
             d_steps=self.d_steps,
-            simultaneous=self.simultaneous,
+            simultaneous=self.rule == "simultaneous",
             warmup=recipes.Warmup() if self.warmup else None,
             penalty_every=self.penalty_every,
+            packing=self.packing,
+            mode_seeking=self.mode_seeking,
             half_life=self.half_life,
             microbatches=self.microbatches,
             conditions=("label",) if conditional else (),
             fake_conditions=recipes.uniform_labels(classes, axis_name) if classes and self.uniform_labels else None,
             classifier_weight_g=self.classifier_weight,
-            classes=classes if conditional else None,
+            classes=classes if conditional and self.packing == 1 else None,
             axis_name=axis_name,
             **self.augmentation(axis_name),
+            **self.playing(),
         )
 
     def generators(self, shape: tuple[int, ...], classes: int | None) -> dict[str, flax.linen.Module]:
         return {"generator": self._networks(shape, classes if self.labelled else None, None)[0]}
+
+    def _check_optimizer(self) -> None:
+        lazy = self.penalty_every > 1
+        if lazy and self.optimizer == "optimistic_adam":
+            raise InputError(
+                f"optimistic_adam goes on along the change from one gradient to the next; with penalty_every = "
+                f"{self.penalty_every} every other may be of another loss. Set --penalty-every 1, or take adam."
+            )
+        if isinstance(self.b1, jax.Array):  # a sweep's were checked before
+            return
+        if not -1 < self.b1 < 1:
+            raise InputError(f"b1 is {self.b1}; it must lie above -1 and below 1.")
+        if self.b1 < 0 and lazy:
+            raise InputError(
+                f"b1 is {self.b1}, which the correction of Adam for penalty_every = {self.penalty_every} raises to a "
+                "power that is no whole number. Set --penalty-every 1, or a b1 of at least 0."
+            )
 
     def _objective(self, axis_name: str | None = None) -> objectives.Objective:
         return make_objective(self.objective, self.clip, self.penalty, axis_name)
@@ -168,6 +211,10 @@ class GANConfig(AugmentedConfig, SampledConfig):
             rate = optax.linear_schedule(learning_rate, 0.0, round(self.decay_steps * updates))
         if self.optimizer == "rmsprop":
             return recipes.rmsprop(rate)
+        if self.optimizer == "sgd":
+            return optax.sgd(rate, self.b1)
+        if self.optimizer == "optimistic_adam":
+            return optax.optimistic_adam_v2(rate, b1=self.b1, b2=self.b2, nesterov=False)
         if interval > 1:
             return lazy_adam(rate, self.b1, self.b2, interval=interval)
         return optax.adam(rate, self.b1, self.b2)
@@ -183,14 +230,16 @@ class GANConfig(AugmentedConfig, SampledConfig):
             assert self.width and d_width
             output = jnp.tanh if len(shape) == 3 else None
             generator = nn.MLPGenerator(shape, self.width, self.depth, output, dtype)
-            discriminator = nn.MLPDiscriminator(d_width, self.depth, dtype, projection, classifier)
+            discriminator = nn.MLPDiscriminator(
+                d_width, self.depth, dtype, projection, classifier, self.minibatch_kernels, axis_name
+            )
             concat, inside = classes, None  # without batch norm the labels can only join the latents
         elif self.network == "dcgan":
             nn.doublings(_image(shape))  # says what sizes there are before anything is compiled
             assert self.width and d_width
             generator = nn.DCGANGenerator(_image(shape), self.width, dtype, axis_name, self.remat, inside)
             discriminator = nn.DCGANDiscriminator(
-                d_width, self.d_norm, dtype, axis_name, self.remat, projection, classifier
+                d_width, self.d_norm, dtype, axis_name, self.remat, projection, classifier, self.minibatch_kernels
             )
         else:
             generator = nn.ResNetGenerator(

@@ -32,10 +32,14 @@ class SampledConfig(Config):
     """What is evaluated: names of metrics with commas between them. The best checkpoint by the first is kept."""
     eval_samples: int = 5000
     """Samples of an evaluation."""
+    diagnostics: bool = False
+    """Evaluations also measure the game: eigenvalues of its vector field, and slopes of the discriminator."""
     eval_extractor: str | None = None
     """The network that looks at them: digits, stacked_digits or inception; by default what suits the data."""
 
-    free: ClassVar[frozenset[str]] = Config.free | {"eval_every", "eval_metrics", "eval_samples", "eval_extractor"}
+    free: ClassVar[frozenset[str]] = Config.free | {
+        "eval_every", "eval_metrics", "eval_samples", "eval_extractor", "diagnostics",
+    }  # fmt: skip
 
     def __post_init__(self):
         super().__post_init__()
@@ -43,6 +47,8 @@ class SampledConfig(Config):
             if getattr(self, name) is not None:
                 self._at_least(name, 1 if name == "eval_every" else 2)
         check_metrics(self.metrics, self.labelled)
+        if self.diagnostics and self.eval_every is None:
+            raise InputError("diagnostics are a part of evaluations, and there are none. Set --eval-every as well.")
         if self.eval_extractor is not None:
             choose("extractor", self.eval_extractor, EXTRACTORS)
         if self.image_size is not None:

@@ -10,6 +10,7 @@ import optax
 
 from jaxgan import recipes
 from jaxgan.config.augmented import AugmentedConfig
+from jaxgan.config.played import PlayedConfig
 from jaxgan.config.sampled import SampledConfig
 from jaxgan.errors import InputError
 from jaxgan.nn.stylegan2 import StyleDiscriminator, StyleGenerator
@@ -18,7 +19,7 @@ from jaxgan.typing import GAN
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class StyleGAN2Config(AugmentedConfig, SampledConfig):
+class StyleGAN2Config(AugmentedConfig, PlayedConfig, SampledConfig):
     """StyleGAN2 with adaptive augmentation: `jaxgan.recipes.stylegan2`."""
 
     recipe: ClassVar[str] = "stylegan2"
@@ -126,6 +127,7 @@ class StyleGAN2Config(AugmentedConfig, SampledConfig):
             ramp=self.ramp,
             axis_name=axis_name,
             **self.augmentation(axis_name),
+            **self.playing(),
         )
 
     def _optimizer(self, rate: float, interval: int, weight: float) -> optax.GradientTransformation:

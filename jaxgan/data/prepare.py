@@ -7,7 +7,7 @@ from typing import NamedTuple
 import tensorflow_datasets
 
 from jaxgan.data import tfds
-from jaxgan.data.sources import EMBEDDED, SYNTHETIC
+from jaxgan.data.sources import EMBEDDED, STACKED, STACKED_SIZE, SYNTHETIC
 from jaxgan.errors import InputError, similar
 
 
@@ -93,4 +93,6 @@ def available(data_dir: str | Path | None = None) -> list[Row]:
             continue
         for split, info in builder.info.splits.items():
             rows.append(Row(name, split, info.num_examples, feature.shape, str(folder)))
+            if name == "mnist":
+                rows.append(Row(STACKED, split, STACKED_SIZE, (*feature.shape[:2], 3), "three of mnist"))
     return rows

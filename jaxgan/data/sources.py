@@ -54,12 +54,16 @@ def _mixture(name: str, modes: np.ndarray, std: float) -> Synthetic:
     return Synthetic(name, modes.shape[1:], draw, modes, std)
 
 
-def stacked_mnist(mnist: Source, size: int = 128_000, seed: int = 0) -> Source:
+# The name of `stacked_mnist`, and how many images the literature makes.
+STACKED, STACKED_SIZE = "stacked_mnist", 128_000
+
+
+def stacked_mnist(mnist: Source, size: int = STACKED_SIZE, seed: int = 0) -> Source:
     """Three digits as the channels of an image, which is of 1,000 classes (Srivastava et al. 2017: VEEGAN).
 
     Args:
       mnist: labelled grey digits, any three of which make an image.
-      size: the number of images, in the literature 128,000.
+      size: the number of images.
       seed: of the digits that are drawn.
 
     Returns:
@@ -73,7 +77,7 @@ def stacked_mnist(mnist: Source, size: int = 128_000, seed: int = 0) -> Source:
         image = np.moveaxis(records["image"][three, :, :, 0], 1, -1)
         return {"image": image, "label": records["label"][three] @ np.array([100, 10, 1], np.int32)}
 
-    return Source("stacked_mnist", (*mnist.shape[:2], 3), size, 1000, read)
+    return Source(STACKED, (*mnist.shape[:2], 3), size, 1000, read)
 
 
 EMBEDDED = {"digits": digits}
@@ -132,7 +136,7 @@ def load(
             raise InputError(f"The data set {name} has points, not images: leave image_size out (--image-size None).")
         return SYNTHETIC[name]()
     prepared = tfds.prepared(data_dir)
-    if name == "stacked_mnist":
+    if name == STACKED:
         if "mnist" not in prepared:
             raise _missing("mnist", data_dir, prepared, {"mnist"})
         return stacked_mnist(tfds.prepared_source(prepared["mnist"], split, image_size))

@@ -8,7 +8,7 @@ import optax
 
 from jaxgan import axis
 from jaxgan.state import TrainState
-from jaxgan.turns import _merge
+from jaxgan.turns import merge
 from jaxgan.typing import Array, Aux, Batch, Key, LossFn, Metrics, Params, Turn
 
 # {"generator": (loss, tx), ...}: what each player minimises, and with which optax transform.
@@ -73,5 +73,5 @@ def note(state: TrainState, grads: Players, losses: Losses, axis_name: str | Non
     for player, (value, aux) in losses.items():
         named, variables = axis.mean(({f"{player}_loss": value, **aux.metrics}, aux.variables), axis_name)
         metrics |= named | {f"gradient_norm/{player}_loss": optax.tree.norm(grads[player])}
-        state = state.replace(variables=_merge(state.variables, variables))
+        state = state.replace(variables=merge(state.variables, variables))
     return state, metrics

@@ -34,5 +34,8 @@ def extractor(name: str, weights: str | Path | None = None) -> Extractor:
 
 
 def usual(data: str, channels: int) -> str:
-    """The name of the extractor for a data set, "mnist" or "mnist/3.0.1": digits for grey digits, else inception."""
-    return "digits" if data.partition("/")[0] in ("mnist", "digits") and channels == 1 else "inception"
+    """The name of the extractor for a data set, "mnist" or "mnist/3.0.1": inception but for grey and stacked digits."""
+    name = data.partition("/")[0]
+    if name == "stacked_mnist":
+        return "stacked_digits"
+    return "digits" if name in ("mnist", "digits") and channels == 1 else "inception"

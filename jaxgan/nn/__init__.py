@@ -13,6 +13,7 @@ from jaxgan.nn.conv import conv_transpose as conv_transpose
 from jaxgan.nn.dcgan import DCGANDiscriminator as DCGANDiscriminator
 from jaxgan.nn.dcgan import DCGANGenerator as DCGANGenerator
 from jaxgan.nn.dcgan import doublings as doublings
+from jaxgan.nn.minibatch import MinibatchDiscrimination as MinibatchDiscrimination
 from jaxgan.nn.minibatch import MinibatchStd as MinibatchStd
 from jaxgan.nn.mlp import MLPDiscriminator as MLPDiscriminator
 from jaxgan.nn.mlp import MLPGenerator as MLPGenerator

@@ -23,8 +23,8 @@ def check_labels(label: Array | np.ndarray | None, classes: int | None, name: st
     """Says whether labels are what a network of so many classes takes.
 
     Args:
-      label: integers [B] from 0 to classes - 1, or weights of the classes, f[B, classes], which mix them. The range is
-        checked where the values are known, that is outside of compiled functions.
+      label: integers [B] from 0 to classes - 1, those of packs, [B, M], or weights of the classes, f[B, classes], which
+        mix them. The range is checked where the values are known, that is outside of compiled functions.
       classes: of the network; None for an unconditional one, which takes no labels.
       name: of the condition, for the message.
 
@@ -47,10 +47,11 @@ def check_labels(label: Array | np.ndarray | None, classes: int | None, name: st
     shape, dtype = jnp.shape(label), jnp.result_type(label)
     if jnp.issubdtype(dtype, jnp.floating) and len(shape) == 2 and shape[1] == classes:
         return
-    if not jnp.issubdtype(dtype, jnp.integer) or len(shape) != 1:
+    packs = len(shape) == 2 and shape[1] > 1
+    if not jnp.issubdtype(dtype, jnp.integer) or not (len(shape) == 1 or packs):
         raise InputError(
-            f"The condition {name!r} is {dtype}{list(shape)}. Labels are integers, i32[B] from 0 to {classes - 1}; "
-            f"weights that mix the classes are f32[B, {classes}]."
+            f"The condition {name!r} is {dtype}{list(shape)}. Labels are integers, i32[B] from 0 to {classes - 1}, or "
+            f"i32[B, M] of packs; weights that mix the classes are f32[B, {classes}]."
         )
     if not isinstance(label, Tracer):
         values = np.asarray(label)
@@ -67,7 +68,8 @@ def encode(label: Array | np.ndarray | None, classes: int | None, name: str = "l
       name: of the condition, for messages.
 
     Returns:
-      f32[B, K], the one-hot code; NaN where a label that no check could see is out of range. None without classes.
+      f32[B, K], the one-hot code, of packs f32[B, M * K]; NaN where a label that no check could see is out of range.
+      None without classes.
 
     Raises:
       InputError: as `check_labels`.
@@ -80,10 +82,10 @@ def encode(label: Array | np.ndarray | None, classes: int | None, name: str = "l
     if classes is None or label is None:
         return None
     label = jnp.asarray(label)
-    if label.ndim == 2:
+    if jnp.issubdtype(label.dtype, jnp.floating):
         return label.astype(jnp.float32)
     known = (label >= 0) & (label < classes)
-    return jnp.where(known[:, None], jax.nn.one_hot(label, classes), jnp.nan)
+    return jnp.where(known[..., None], jax.nn.one_hot(label, classes), jnp.nan).reshape(len(label), -1)
 
 
 def check_conditions(network: nn.Module, names: Collection[str]) -> None:

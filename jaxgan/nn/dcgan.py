@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxgan.errors import InputError
 from jaxgan.nn.conditional import batch_norm, discriminator_head, encode
 from jaxgan.nn.conv import Conv, ConvTranspose
+from jaxgan.nn.minibatch import MinibatchDiscrimination
 from jaxgan.typing import Array
 
 _INIT = nn.initializers.normal(0.02)
@@ -98,6 +99,7 @@ class DCGANDiscriminator(nn.Module):
       classes: of labels, whose learned vectors are multiplied with the features (a projection discriminator, Miyato &
         Koyama 2018); None: without.
       classifier: AC-GAN's classes: the logits of an auxiliary classifier are a second output, f32[B, classifier].
+      kernels: of `MinibatchDiscrimination` before the last layer; None: without.
     """
 
     width: int = 64
@@ -107,6 +109,7 @@ class DCGANDiscriminator(nn.Module):
     remat: bool = False
     classes: int | None = None
     classifier: int | None = None
+    kernels: int | None = None
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool, label: Array | None = None) -> Array | tuple[Array, Array]:
@@ -122,6 +125,8 @@ class DCGANDiscriminator(nn.Module):
         for i in range(doublings(x.shape[1:])):
             x = layer(self, x, i)
         x = x.reshape(x.shape[0], -1).astype(jnp.float32)
+        if self.kernels is not None:
+            x = MinibatchDiscrimination(self.kernels, axis_name=self.axis_name)(x)
         return discriminator_head(x, label, classes=self.classes, classifier=self.classifier, kernel_init=_INIT)
 
 

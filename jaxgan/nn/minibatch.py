@@ -1,4 +1,4 @@
-"""Minibatch standard deviation (Karras et al. 2018, https://arxiv.org/abs/1710.10196, section 3)."""
+"""What a discriminator sees of the other examples of its batch: features in which lost variety shows."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -9,9 +9,10 @@ from jaxgan.typing import Array
 
 
 class MinibatchStd(nn.Module):
-    """Adds a feature that tells how much the examples of a group differ: a discriminator sees lost variety.
+    """Adds a feature that tells how much the examples of a group differ.
 
-    The standard deviation over the group, of every feature at every place, averaged to one number.
+    The standard deviation over the group, of every feature at every place, averaged to one number (Karras et al. 2018,
+    https://arxiv.org/abs/1710.10196, section 3).
 
     Attributes:
       group: examples of a group, which follow each other in the batch, so that a replica holds whole groups and every
@@ -47,3 +48,35 @@ class MinibatchStd(nn.Module):
         std = jnp.sqrt(variance + 1e-8).mean(tuple(range(1, variance.ndim)))
         feature = jnp.repeat(std, n // len(std)).reshape(n, *(1,) * (x.ndim - 1))
         return jnp.concatenate([x, jnp.broadcast_to(feature, (*x.shape[:-1], 1)).astype(x.dtype)], axis=-1)
+
+
+class MinibatchDiscrimination(nn.Module):
+    """Adds features that tell how close the other examples of the batch are (Salimans et al. 2016).
+
+    https://arxiv.org/abs/1606.03498, section 3.2: a learned tensor makes of the features of an example K rows of D
+    numbers, and feature k is ``sum_j exp(-|M_ik - M_jk|_1)`` over all examples j of the batch, itself among them. It
+    takes B^2 K D operations, and grows with the batch: use the batch of the training. The batch is the global one, but
+    in microbatches each of these.
+
+    Attributes:
+      kernels: K, in the authors' code 100.
+      dims: D, in the authors' code 5.
+      axis_name: the axis of ``pmap`` or ``shard_map``.
+
+    >>> x = MinibatchDiscrimination(kernels=16)(x)  # f[B, C] -> f32[B, C + 16]  # doctest: +SKIP
+    """
+
+    kernels: int = 100
+    dims: int = 5
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """f[B, C] -> f32[B, C + K]."""
+        x = x.astype(jnp.float32)
+        dense = nn.Dense(self.kernels * self.dims, use_bias=False, name="tensor")
+        own = dense(x).reshape(-1, self.kernels, self.dims)
+        # One example makes the parameters, outside of any axis.
+        others = own if self.is_initializing() else axis.gather(own, self.axis_name)
+        distance = jnp.abs(own[:, None] - others).sum(axis=-1)
+        return jnp.concatenate([x, jnp.exp(-distance).sum(axis=1)], axis=-1)

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jaxgan.nn.conditional import discriminator_head
+from jaxgan.nn.minibatch import MinibatchDiscrimination
 from jaxgan.typing import Array
 
 
@@ -53,6 +54,8 @@ class MLPDiscriminator(nn.Module):
       classes: of labels, whose learned vectors are multiplied with the features (a projection discriminator, Miyato &
         Koyama 2018); None: without.
       classifier: AC-GAN's classes: the logits of an auxiliary classifier are a second output, f32[B, classifier].
+      kernels: of `MinibatchDiscrimination` before the last layer; None: without.
+      axis_name: the axis of ``pmap`` or ``shard_map``, for these.
     """
 
     width: int = 256
@@ -60,6 +63,8 @@ class MLPDiscriminator(nn.Module):
     dtype: Any = jnp.float32
     classes: int | None = None
     classifier: int | None = None
+    kernels: int | None = None
+    axis_name: str | None = None
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool, label: Array | None = None) -> Array | tuple[Array, Array]:
@@ -68,7 +73,10 @@ class MLPDiscriminator(nn.Module):
         x = x.reshape(x.shape[0], -1)
         for _ in range(self.depth):
             x = nn.leaky_relu(_dense(self, self.width)(x), 0.2)
-        return discriminator_head(x.astype(jnp.float32), label, classes=self.classes, classifier=self.classifier)
+        x = x.astype(jnp.float32)
+        if self.kernels is not None:
+            x = MinibatchDiscrimination(self.kernels, axis_name=self.axis_name)(x)
+        return discriminator_head(x, label, classes=self.classes, classifier=self.classifier)
 
 
 def _dense(module: MLPGenerator | MLPDiscriminator, features: int) -> nn.Dense:

@@ -16,12 +16,13 @@ import jax.numpy as jnp
 import optax
 
 from jaxgan import augment as augmentation
-from jaxgan import axis
+from jaxgan import axis, penalties
 from jaxgan.augment import Augment, adapt, real_sign, strength
 from jaxgan.errors import InputError, closest
 from jaxgan.games import Lookahead, Rule, look_ahead, with_slow_weights
 from jaxgan.nn.conditional import check_conditions
 from jaxgan.objectives import Objective, non_saturating, wasserstein
+from jaxgan.packing import pack, pack_conditions, unpack
 from jaxgan.state import TrainState, initial
 from jaxgan.turns import average, descend, every, repeat, sequence, together, train_step, when
 from jaxgan.typing import GAN, Array, Aux, Batch, Key, Mean, Metrics, Params, PyTree, Turn
@@ -58,6 +59,8 @@ def gan(
     lookahead: Lookahead | None = None,
     warmup: Warmup | None = None,
     penalty_every: int = 1,
+    packing: int = 1,
+    mode_seeking: float | Array = 0.0,
     augment: Augment | None = None,
     target: float | Array | None = 0.6,
     images_to_one: float | Array = 500_000,
@@ -92,6 +95,10 @@ def gan(
         fresh latents.
       penalty_every: the objective's penalties are added on every so many steps alone, that many times as strong, as
         an update of their own (lazy regularisation, Karras et al. 2020, appendix B). Pass `lazy_adam` as ``d_tx`` then.
+      packing: images that the discriminator sees at a time, as `pack` joins them (PacGAN): what it answers, and what
+        penalties and augmented images are of, are packs. It gets their conditions as [B / packing, packing, ...], which
+        `ConcatDiscriminator` and projections take.
+      mode_seeking: weight of `penalties.mode_seeking` in the generator's loss; 0 leaves it out.
       augment: what the discriminator sees instead of the images, real and generated; penalties are taken through it.
       target: of the mean sign of real images' logits (`real_sign`), which `adapt` steers the augmentation's probability
         ``memory["ada"].p`` to, from 0 on. None: it is always 1, as DiffAugment has it.
@@ -119,8 +126,8 @@ def gan(
       move by one power iteration in a player's turn.
 
     Raises:
-      InputError: if d_steps or penalty_every is below 1, the options exclude each other, or a network does not take
-        the conditions; while tracing, if conditions are missing, unknown or of the wrong shape.
+      InputError: if d_steps, penalty_every or packing is below 1, the options exclude each other, or a network does not
+        take the conditions; while tracing, if conditions are missing, unknown or of the wrong shape.
 
     >>> dcgan = gan(DCGANGenerator((28, 28, 1)), DCGANDiscriminator())
     >>> state = jax.jit(dcgan.init)(jax.random.key(0))  # doctest: +SKIP
@@ -145,6 +152,10 @@ def gan(
         )
     if penalty_every < 1:
         raise InputError(f"penalty_every is {penalty_every}; penalties are added on every so many steps, at least 1.")
+    if packing < 1:
+        raise InputError(f"packing is {packing}; the discriminator sees so many images at a time, at least 1.")
+    if packing > 1 and classes is not None:
+        raise InputError(f"packing is {packing}: a pack is of no one label, to report its logit by. Leave classes out.")
     objective = non_saturating() if objective is None else objective
     g_tx = optax.adam(2e-4, b1=0.5) if g_tx is None else g_tx
     d_tx = optax.adam(2e-4, b1=0.5) if d_tx is None else d_tx
@@ -159,6 +170,7 @@ def gan(
     if classes is not None and "label" not in specs:
         raise InputError(f"classes={classes} asks for metrics by label, but 'label' is none of the conditions.")
     lazy = penalty_every > 1 and bool(objective.penalties)
+    seeking = not isinstance(mode_seeking, int | float) or mode_seeking > 0
 
     def init(key: Key) -> TrainState:
         g_key, d_key = jax.random.split(key)
@@ -166,7 +178,9 @@ def gan(
         blank: Conditions = {name: jnp.zeros((1, *spec.shape), spec.dtype) for name, spec in specs.items()}
         g = dict(generator.init(g_key, z, train=False, **blank))
         image = jax.eval_shape(lambda: generator.apply(g, z, train=False, **blank))
-        d = dict(discriminator.init(d_key, jnp.zeros(image.shape, image.dtype), train=False, **blank))
+        x = pack(jnp.zeros((packing, *image.shape[1:]), image.dtype), packing)
+        given = pack_conditions({name: jnp.repeat(c, packing, axis=0) for name, c in blank.items()}, packing)
+        d = dict(discriminator.init(d_key, x, train=False, **given))
         if objective.penalties and "batch_stats" in d:
             warnings.warn(
                 "The objective penalises the discriminator's gradient at each image, but batch normalisation makes "
@@ -191,13 +205,15 @@ def gan(
         return apply_train(generator, params, state.variables["generator"], z, **asked)
 
     def judge(params: Params, variables: PyTree, x: Array, given: Conditions) -> tuple[Array, Array | None, PyTree]:
-        out, variables = apply_train(discriminator, params, variables, x, **given)
+        out, variables = apply_train(discriminator, params, variables, x, **pack_conditions(given, packing))
         logits, class_logits = out if isinstance(out, tuple) else (out, None)
+        if class_logits is not None and packing > 1:
+            raise InputError(f"packing is {packing}: a classifier cannot say of which class a pack is. Leave one out.")
         return logits, class_logits, variables
 
     def view(state: TrainState, images: Array, key: Key) -> Array:
         """What the discriminator sees of the images."""
-        return images if augment is None else augment(images, key, strength(state, target))
+        return pack(images if augment is None else augment(images, key, strength(state, target)), packing)
 
     def discriminator_loss(params: Params, state: TrainState, batch: Batch, key: Key) -> tuple[Array, Aux]:
         latent_key, rest = jax.random.split(key)
@@ -232,9 +248,10 @@ def gan(
         augment_key, key = jax.random.split(key)
 
         def critic(x: Array) -> Array:
-            return judge(params, variables, view(state, x, jax.random.clone(augment_key)), given)[0]
+            images = unpack(x, packing)
+            return judge(params, variables, view(state, images, jax.random.clone(augment_key)), given)[0]
 
-        return objective.penalty(critic, real, fake, key)
+        return objective.penalty(critic, pack(real, packing), pack(fake, packing), key)
 
     def penalty_loss(params: Params, state: TrainState, batch: Batch, key: Key) -> tuple[Array, Aux]:
         latent_key, penalty_key = jax.random.split(key)
@@ -246,7 +263,7 @@ def gan(
 
     def generator_loss(params: Params, state: TrainState, batch: Batch, key: Key) -> tuple[Array, Aux]:
         latent_key, rest = jax.random.split(key)  # as in discriminator_loss: simultaneous turns share their fakes
-        real_key, fake_key = jax.random.split(rest)
+        real_key, fake_key, *seeking_keys = jax.random.split(rest, 3 if seeking else 2)
         z, given, asked = draw(batch, latent_key)
         fake, variables = generate(params, state, z, asked)
         d_params, d_variables = state.params["discriminator"], state.variables["discriminator"]
@@ -256,7 +273,13 @@ def gan(
         loss = jnp.mean(objective.g_loss(real_logits, fake_logits))
         if fake_classes is not None:
             loss += classifier_weight_g * _classify(fake_classes, asked)[0]
-        return loss, Aux({}, {"generator": variables})
+        metrics: Metrics = {}
+        for k in seeking_keys:
+            other = axis.draw(jax.random.normal, k, z.shape, axis_name)
+            images, _ = generate(params, state, other, asked)
+            metrics["mode_seeking"] = penalties.mode_seeking(fake, images, z, other, axis_name=axis_name)
+            loss += mode_seeking * metrics["mode_seeking"]
+        return loss, Aux(metrics, {"generator": variables})
 
     update = partial(descend, microbatches=microbatches, axis_name=axis_name)
 
@@ -264,9 +287,10 @@ def gan(
         """A player's turn: before it one power iteration of its spectral norms, whatever passes follow."""
 
         def moved(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, Metrics]:
-            x = jnp.zeros((1, latent_dim)) if network is generator else batch["image"][:1]
-            given = {n: c[:1] for n, c in _select(batch, specs, len(batch["image"]), "The batch").items()}
-            return turn(_iterate_power(state, name, network, x, given), batch, key)
+            m = 1 if network is generator else packing
+            x = jnp.zeros((1, latent_dim)) if network is generator else pack(batch["image"][:m], m)
+            given = {n: c[:m] for n, c in _select(batch, specs, len(batch["image"]), "The batch").items()}
+            return turn(_iterate_power(state, name, network, x, pack_conditions(given, m)), batch, key)
 
         return moved
 
@@ -297,7 +321,18 @@ def gan(
         z = jax.random.normal(key, (n, latent_dim))
         return cast(Array, generator.apply(state.average["generator"], z, train=False, **asked))
 
-    return GAN(init, step, sample)
+    def average_loss(params: Params, state: TrainState, batch: Batch, key: Key) -> tuple[Array, Aux]:
+        """The discriminator's, with the penalties of other steps."""
+        loss, aux = discriminator_loss(params, state, batch, key)
+        if lazy:
+            loss += penalty_loss(params, state, batch, jax.random.fold_in(key, 1))[0] / penalty_every
+        return loss, aux
+
+    def critic(state: TrainState, images: Array, **given: Any) -> Array:
+        params, variables = state.params["discriminator"], state.variables["discriminator"]
+        return judge(params, variables, pack(images, packing), given)[0]
+
+    return GAN(init, step, sample, {"discriminator": average_loss, "generator": generator_loss}, critic)
 
 
 def wgan(

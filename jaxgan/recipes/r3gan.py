@@ -17,7 +17,7 @@ from jaxgan.augment import Augment, ada, diff_augment
 from jaxgan.errors import InputError
 from jaxgan.recipes.gan import gan
 from jaxgan.state import TrainState
-from jaxgan.typing import GAN, Array, Batch, Key, Metrics
+from jaxgan.typing import GAN, Array, Batch, Key, LossFn, Metrics
 
 # A hyperparameter: a number, or a function of the images seen so far, f32[] -> f32[].
 Scheduled: TypeAlias = float | Array | Callable[[Array], Array]
@@ -131,12 +131,17 @@ def r3gan(
             **options,
         )
 
+    def current(state: TrainState, batch: Batch) -> GAN:
+        return after(state.step.astype(jnp.float32) * (len(batch["image"]) * axis.size(axis_name)))
+
     def step(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, Metrics]:
-        images = state.step.astype(jnp.float32) * (len(batch["image"]) * axis.size(axis_name))
-        return after(images).step(state, batch, key)
+        return current(state, batch).step(state, batch, key)
+
+    def loss(player: str) -> LossFn:
+        return lambda params, state, batch, key: current(state, batch).losses[player](params, state, batch, key)
 
     first = after(0.0)
-    return GAN(first.init, step, first.sample)
+    return GAN(first.init, step, first.sample, {player: loss(player) for player in first.losses}, first.critic)
 
 
 def _fixed(augment: Augment, p: float | Array) -> Augment:

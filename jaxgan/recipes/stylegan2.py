@@ -21,7 +21,7 @@ from jaxgan.objectives import Objective, non_saturating
 from jaxgan.state import TrainState, initial
 from jaxgan.transforms import lazy_adam
 from jaxgan.turns import average, descend, every, sequence, train_step
-from jaxgan.typing import GAN, Array, Aux, Batch, Key, Metrics, Params, PyTree, Turn
+from jaxgan.typing import GAN, Array, Aux, Batch, Key, LossFn, Metrics, Params, PyTree, Turn
 
 
 def stylegan2(
@@ -223,7 +223,23 @@ def stylegan2(
         ws = latent.truncate(latent.broadcast(w, layers), variables["w_avg"]["mean"], psi)
         return cast(Array, generator.apply(variables, ws, noise_key, method="synthesise"))
 
-    return GAN(init, step, sample)
+    def whole(loss: LossFn, lazy: LossFn, interval: int) -> LossFn:
+        """With the regulariser of other steps."""
+
+        def whole_loss(params: Params, state: TrainState, batch: Batch, key: Key) -> tuple[Array, Aux]:
+            value, aux = loss(params, state, batch, key)
+            return value + lazy(params, state, batch, jax.random.fold_in(key, 1))[0] / interval, aux
+
+        return whole_loss
+
+    def critic(state: TrainState, images: Array, **label: Any) -> Array:
+        return cast(Array, discriminator.apply({"params": state.params["discriminator"]}, images, train=True, **label))
+
+    losses = {
+        "discriminator": whole(discriminator_loss, r1_loss, r1_every) if has_r1 else discriminator_loss,
+        "generator": whole(generator_loss, path_loss, path_every) if has_path else generator_loss,
+    }
+    return GAN(init, step, sample, losses, critic)
 
 
 def _check(
