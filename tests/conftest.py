@@ -24,7 +24,7 @@ jax.config.update("jax_debug_key_reuse", True)
 # Files that compile for minutes come first: a process that began one last would keep all others waiting.
 LONG = {
     "test_stylegan2_recipe", "test_stylegan2", "test_games_recipes", "test_faults", "test_exact_resume", "test_finite",
-    "test_cli", "test_train", "test_cyclegan", "test_gan", "test_translate", "test_bad_input",
+    "test_cli", "test_train", "test_cyclegan", "test_gan", "test_translate", "test_bad_input", "test_notebooks",
 }  # fmt: skip
 
 
