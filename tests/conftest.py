@@ -29,6 +29,7 @@ jax.config.update("jax_debug_key_reuse", True)
 LONG = {
     "test_stylegan2_recipe", "test_stylegan2", "test_games_recipes", "test_faults", "test_exact_resume", "test_finite",
     "test_cli", "test_train", "test_cyclegan", "test_gan", "test_translate", "test_bad_input", "test_collapse",
+    "test_notebooks",
 }  # fmt: skip
 
 
