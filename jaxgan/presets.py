@@ -279,3 +279,21 @@ PRESETS: dict[str, Preset] = {
         outcome="not run yet",
     ),
 }
+
+
+def page() -> str:
+    """Every preset as a page of Markdown: docs/presets.md, so that it says what the code says."""
+    rows = [
+        f"| `{name}` | {preset.config.recipe} | `{preset.config.data}` | {preset.config.steps:,} | {preset.reproduces} "
+        f"| {preset.cost} | {preset.outcome} |"
+        for name, preset in PRESETS.items()
+    ]
+    return (
+        "# Presets\n\n"
+        "This page is what `jaxgan presets --markdown` prints. `jaxgan train PRESET` trains one, and every field can be "
+        "set:\n`jaxgan train PRESET --help` lists them. A cost is that of a run on two CPU cores, or what it needs "
+        "instead.\n\n"
+        "| preset | recipe | data | steps | reproduces | cost | outcome |\n| --- | --- | --- | --- | --- | --- | --- |\n"
+        + "\n".join(rows)
+        + "\n"
+    )
