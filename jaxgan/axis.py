@@ -26,7 +26,12 @@ def size(axis_name: str | None) -> int:
 
 
 def mean(tree: PyTree, axis_name: str | None) -> PyTree:
-    """The mean over the replicas of every leaf."""
+    """The mean over the replicas of every leaf.
+
+    Args:
+      tree: arrays of this replica.
+      axis_name: without one the tree is returned as it is.
+    """
     return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
 
 
@@ -40,6 +45,13 @@ def varying(tree: PyTree, axis_name: str | None) -> PyTree:
 
     ``shard_map`` sums the gradient of a replicated value over the axis by itself; that of a varying value stays
     local. Marked before differentiation, one ``mean`` of the gradients is right under ``pmap`` and ``shard_map``.
+
+    Args:
+      tree: replicated arrays, such as parameters.
+      axis_name: without one the tree is returned as it is.
+
+    Returns:
+      The same values.
     """
     return tree if axis_name is None else jax.lax.pcast(tree, axis_name, to="varying")
 

@@ -328,13 +328,20 @@ def export(args: list[str]) -> None:
 def presets(args: list[str]) -> None:
     """List the presets: what each reproduces, costs and reaches."""
 
-    def command() -> None:
-        """List the presets."""
+    def command(markdown: bool = False) -> None:
+        """List the presets.
+
+        Args:
+            markdown: Print the page docs/presets.md instead of a table for the terminal.
+        """
         from rich.console import Console
         from rich.table import Column, Table
 
-        from jaxgan.presets import PRESETS
+        from jaxgan.presets import PRESETS, page
 
+        if markdown:
+            print(page(), end="")
+            return
         table = Table(Column("preset", no_wrap=True), "reproduces", "cost (2 cores)", "outcome")
         for name, preset in PRESETS.items():
             table.add_row(name, preset.reproduces, preset.cost, preset.outcome)

@@ -134,7 +134,15 @@ def alternating(field: Map, step_size: float | Array, order: Sequence[str] = ("d
 
 
 def trajectory(step: Map, params: Players, steps: int) -> Players:
-    """The iterates of an operator: every leaf [...] becomes [steps + 1, ...], the start first.
+    """The iterates of an operator.
+
+    Args:
+      step: the operator, as `simultaneous` or `alternating` makes it.
+      params: where it starts, by player.
+      steps: how often it is applied.
+
+    Returns:
+      The parameters by player, every leaf [...] as [steps + 1, ...], the start first. Differentiable.
 
     >>> start = {"generator": 1.0, "discriminator": 0.0}
     >>> path = trajectory(simultaneous(vector_field(dirac_gan()), 0.2), start, 100)
@@ -167,10 +175,20 @@ def jacobian(field: Map, params: Players) -> Array:
 
 
 def eigenvalues(field: Map, params: Players) -> Array:
-    """All eigenvalues of the Jacobian, complex [N], those with the largest real part first.
+    """All eigenvalues of the Jacobian, for small games.
 
-    Arguments as `jacobian`. Where eigenvalues coincide, as at the critical gamma of `dirac_gan`,
-    they are accurate to the square root of the rounding alone, and their gradient is infinite.
+    Where eigenvalues coincide, as at the critical gamma of `dirac_gan`, they are accurate to the
+    square root of the rounding alone, and their gradient is infinite.
+
+    Args:
+      field: a vector field, or the operator of a step, as for `jacobian`.
+      params: where; N numbers in all.
+
+    Returns:
+      complex [N], those with the largest real part first.
+
+    >>> eigenvalues(vector_field(dirac_gan()), {"generator": 0.0, "discriminator": 0.0}).imag
+    Array([ 0.5, -0.5], dtype=float32)
     """
     values = jnp.linalg.eigvals(jacobian(field, params))
     return values[jnp.lexsort((-values.imag, -values.real))]

@@ -1,10 +1,12 @@
 """Whole ensembles in one program: N seeds, or N values of any float hyperparameter, by ``vmap``.
 
+>>> from jaxgan import nn, wgan
+>>> generator, critic = nn.MLPGenerator((2,), 8, 1), nn.MLPDiscriminator(8, 1)
 >>> clips = {"clip": jnp.array([0.005, 0.01, 0.02])}
->>> gans = ensemble(lambda clip: wgan(generator, critic, clip=clip), clips)  # doctest: +SKIP
->>> state = gans.init(jax.random.split(key, 3))  # doctest: +SKIP
+>>> gans = ensemble(lambda clip: wgan(generator, critic, latent_dim=2, clip=clip), clips)
+>>> state = gans.init(jax.random.split(jax.random.key(0), 3))
 >>> state, metrics = gans.step(state, batch, jax.random.split(key, 3))  # metrics f32[3]  # doctest: +SKIP
->>> best = member(state, 2)  # a state of one GAN  # doctest: +SKIP
+>>> best = member(state, 2)  # a state of one GAN
 """
 
 from collections.abc import Callable
@@ -60,6 +62,11 @@ def ensemble(build: Callable[..., GAN], values: dict[str, Array], *, own_batches
 
 
 def member(state: TrainState, i: int) -> TrainState:
-    """The state of one member of an ensemble."""
+    """The state of one member of an ensemble, as its own recipe would have it.
+
+    Args:
+      state: of the ensemble, whose leaves are [N, ...].
+      i: which member, 0 to N - 1.
+    """
     parts = jax.tree.map(lambda x: x[i], state.replace(step=None))
     return parts.replace(step=state.step)

@@ -7,7 +7,8 @@ are ``[B, H, W]``) and any float dtype; half precision is computed in float32, f
 float64. A sigmoid is never evaluated: ``log D = -softplus(-x)`` and ``log(1 - D) = -softplus(x)``
 keep value and gradient exact for logits of any size.
 
->>> jnp.mean(hinge_d(real_logits, fake_logits))
+>>> hinge_d(jnp.array([2.0, 0.5]), jnp.array([-1.0, -1.0]))  # the first image is right by a margin: it costs nothing
+Array([0. , 0.5], dtype=float32)
 """
 
 import jax.numpy as jnp
@@ -36,6 +37,9 @@ def logistic_d(real: Array, fake: Array, *, smooth: float | Array = 0.0, smooth_
 
     Returns:
       f32[B]: ``-log D(real) - log(1 - D(fake))`` when nothing is smoothed.
+
+    >>> logistic_d(jnp.zeros(1), jnp.zeros(1))  # 2 log 2: it cannot tell
+    Array([1.3862944], dtype=float32)
     """
     real, fake = _pair(real, fake)
     # Cross-entropy with label t is softplus(-x) + (1 - t) x, and also softplus(x) - t x.
@@ -43,7 +47,15 @@ def logistic_d(real: Array, fake: Array, *, smooth: float | Array = 0.0, smooth_
 
 
 def minimax_g(real: Array, fake: Array) -> Array:
-    """``log(1 - D(fake))``, which saturates (Goodfellow et al. 2014, equation 1)."""
+    """``log(1 - D(fake))``, which saturates (Goodfellow et al. 2014, equation 1).
+
+    Its gradient vanishes where the discriminator is sure, that of `non_saturating_g` does not:
+
+    >>> sure = jnp.array([-20.0])
+    >>> slope = lambda loss: abs(float(jax.grad(lambda fake: loss(fake, fake)[0])(sure)[0]))
+    >>> slope(minimax_g) < 1e-8, slope(non_saturating_g) > 0.99
+    (True, True)
+    """
     del real
     return -softplus(widen(fake))
 

@@ -42,7 +42,14 @@ class Objective(NamedTuple):
     penalties: tuple[Penalty, ...] = ()
 
     def penalty(self, critic: Critic, real: Array, fake: Array, key: Key) -> Array:
-        """The sum of the penalties, averaged over the batch, f32[]; for objectives that have any."""
+        """The sum of the penalties, averaged over the batch, f32[]; for objectives that have any.
+
+        Args:
+          critic: images [B, ...] -> logits [B].
+          real: images [B, ...].
+          fake: images [B, ...].
+          key: of what the penalties draw.
+        """
         keys = jax.random.split(key, len(self.penalties))
         values = [p(critic, real, fake, k) for p, k in zip(self.penalties, keys, strict=True)]
         return jnp.mean(sum(values[1:], start=values[0]))
@@ -202,7 +209,7 @@ def objective(name: str, **options) -> Objective:
     Raises:
       InputError: for an unknown name or option; names the closest one.
 
-    >>> objective("wasserstein", clip=0.05)
+    >>> narrow = objective("wasserstein", clip=0.05)
     """
     make = choose("objective", name, OBJECTIVES)
     allowed = inspect.signature(make).parameters

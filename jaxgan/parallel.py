@@ -208,7 +208,11 @@ class Engine:
 
 
 def jit() -> Engine:
-    """Plain ``jit`` on one device."""
+    """Plain ``jit`` on one device, the first.
+
+    >>> jit().size
+    1
+    """
     return Engine("jit", _mesh("jit", 1))
 
 
@@ -222,15 +226,27 @@ def sharded(devices: int | Sequence[Device] | None = None, *, model: int = 1) ->
 
     Raises:
       InputError: if there are fewer devices, or ``model`` does not divide them.
+
+    >>> sharded(1).axis_name is None  # a batch is global: networks need no axis
+    True
     """
     return Engine("sharded", _mesh("sharded", devices, model))
 
 
 def pmap(devices: int | Sequence[Device] | None = None) -> Engine:
-    """``jax.pmap``: one replica a device. See `sharded` for the argument and the errors.
+    """``jax.pmap``: one replica a device.
 
     A batch that `Engine.place` has placed is [devices, B, ...]. The state keeps its shapes: its arrays are replicated.
     It runs in one process; in several `shard_map` computes the same.
+
+    Args:
+      devices: which, or the first so many; by default all.
+
+    Raises:
+      InputError: if there are fewer devices, or several processes.
+
+    >>> pmap(1).axis_name  # for the recipe and its networks
+    'data'
     """
     if jax.process_count() > 1:
         raise InputError("The engine pmap runs in one process. With several take shard_map, which computes the same.")
@@ -238,7 +254,17 @@ def pmap(devices: int | Sequence[Device] | None = None) -> Engine:
 
 
 def shard_map(devices: int | Sequence[Device] | None = None) -> Engine:
-    """``jax.shard_map``: one replica a device, checked for what varies between them. See `sharded`."""
+    """``jax.shard_map``: one replica a device, checked for what varies between them.
+
+    Args:
+      devices: which, or the first so many; by default all.
+
+    Raises:
+      InputError: if there are fewer devices.
+
+    >>> shard_map(1).axis_name  # for the recipe and its networks
+    'data'
+    """
     return Engine("shard_map", _mesh("shard_map", devices), DATA)
 
 
@@ -246,10 +272,17 @@ ENGINES: dict[str, Callable[..., Engine]] = {"sharded": sharded, "pmap": pmap, "
 
 
 def engine(name: str = "sharded", devices: int | None = None) -> Engine:
-    """An engine by its name, on the first so many devices, by default on all.
+    """An engine by its name.
+
+    Args:
+      name: a key of ``ENGINES``: "sharded", "pmap" or "shard_map".
+      devices: the first so many; by default all.
 
     Raises:
       InputError: if there is no such engine, or there are fewer devices.
+
+    >>> engine("shard_map", 1).name
+    'shard_map'
     """
     return choose("engine", name, ENGINES)(devices)
 

@@ -8,8 +8,12 @@ mean, which they take and return.
 Images are cast to float32 and norms are guarded, so that values and derivatives are finite to
 second order, at zero gradients too. Weights may be traced.
 
->>> penalty = r1(gamma=10.0)
->>> jnp.mean(penalty(lambda x: discriminator.apply(params, x), real, fake, key))
+>>> steep = lambda images: 3.0 * jnp.sum(images, axis=1)  # a critic: images [B, D] -> logits [B]
+>>> real, fake, key = jnp.ones((2, 4)), jnp.zeros((2, 4)), jax.random.key(0)
+>>> r1(gamma=2.0)(steep, real, fake, key)  # gamma / 2 * |(3, 3, 3, 3)|^2
+Array([36., 36.], dtype=float32)
+>>> gradient_penalty(10.0)(steep, real, fake, key)  # 10 * (6 - 1)^2
+Array([250., 250.], dtype=float32)
 """
 
 import math

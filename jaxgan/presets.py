@@ -279,3 +279,20 @@ PRESETS: dict[str, Preset] = {
         outcome="not run yet",
     ),
 }
+
+
+def page() -> str:
+    """Every preset as a page of Markdown: docs/presets.md, so that it says what the code says."""
+    head = ["preset", "recipe", "data", "steps", "reproduces", "cost", "outcome"]
+    rows = [head, ["---"] * len(head)]
+    for name, (config, reproduces, cost, outcome) in PRESETS.items():
+        data, steps = config.as_data()["data"], f"{config.steps:,}"
+        rows.append([f"`{name}`", config.recipe, f"`{data}`", steps, reproduces, cost, outcome])
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return f"""# Presets
+
+This page is what `jaxgan presets --markdown` prints. `jaxgan train PRESET` trains one, and every field can be set:
+`jaxgan train PRESET --help` lists them. A cost is that of a run on two CPU cores, or what it needs instead.
+
+{table}
+"""

@@ -68,7 +68,11 @@ def clip_weights(clip: float | Array) -> optax.GradientTransformation:
 
 
 class SpectralProjectionState(NamedTuple):
-    """The first right singular vector of each kernel, f32[out]; nothing for other leaves."""
+    """What `spectral_projection` remembers.
+
+    Attributes:
+      vectors: of each kernel the first right singular vector, f32[out]; nothing for other leaves.
+    """
 
     vectors: PyTree
 
@@ -231,7 +235,7 @@ def lazy_adam(
     Raises:
       InputError: if the interval is not positive.
 
-    >>> lazy_adam(2e-3, 0.0, 0.99, interval=16)
+    >>> tx = lazy_adam(2e-3, 0.0, 0.99, interval=16)  # Adam with 16 / 17 of the learning rate
     """
     _check_positive("interval", interval)
     c = interval / (interval + 1)

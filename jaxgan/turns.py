@@ -133,6 +133,16 @@ def sequence(*turns: Turn) -> Turn:
 
     Raises:
       InputError: if the turns' numbers of slices do not divide the largest of them.
+
+    >>> count = lambda state, batch, key: (state.replace(step=state.step + 1), {"n": jnp.float32(len(batch["image"]))})
+    >>> both = sequence(repeat(3, count), count)
+    >>> slices(both)
+    3
+    >>> state, metrics = both(
+    ...     TrainState(jnp.int32(0), {}, {}, {}, {}, {}), {"image": jnp.zeros((6, 2))}, jax.random.key(0)
+    ... )
+    >>> int(state.step), int(metrics["n"])  # four turns, of two images each
+    (4, 2)
     """
     total = _common_slices(turns)
 
@@ -154,6 +164,8 @@ def together(*turns: Turn) -> Turn:
 
     Raises:
       InputError: while tracing, if two turns change the same part of the state.
+
+    >>> together(descend("discriminator", d_loss, d_tx), descend("generator", g_loss, g_tx))  # doctest: +SKIP
     """
     total = _common_slices(turns)
 
@@ -188,6 +200,8 @@ def repeat(n: int, turn: Turn, *, reuse: bool = False) -> Turn:
 
     Raises:
       InputError: if n < 1; while tracing, if n does not divide the batch.
+
+    >>> repeat(5, descend("discriminator", critic_loss, tx))  # n_critic = 5  # doctest: +SKIP
     """
     if n < 1:
         raise InputError(f"repeat() got n = {n}; it repeats a turn at least once.")
@@ -219,6 +233,11 @@ def when(predicate: Callable[[TrainState], Array], turn: Turn) -> Turn:
 
     Its metrics are `Mean`s, with a count of 0 on the steps where it did not run.
 
+    Args:
+      predicate: ``state -> bool[]``. Under ``vmap`` let it look at ``state.step`` alone, which is one for all: what
+        differs between members turns the branch into a ``select``, and both sides are computed.
+      turn: what runs where it holds.
+
     >>> when(lambda state: state.step < 25, repeat(20, critic_turn, reuse=True))  # doctest: +SKIP
     """
 
@@ -240,10 +259,16 @@ def when(predicate: Callable[[TrainState], Array], turn: Turn) -> Turn:
 
 
 def every(k: int, turn: Turn) -> Turn:
-    """The turn on the steps 0, k, 2k, ... alone: lazy regularisation. See `when` for its metrics.
+    """The turn on the steps 0, k, 2k, ... alone: lazy regularisation (Karras et al. 2020, appendix B).
+
+    Args:
+      k: how many steps from one to the next, at least 1.
+      turn: what runs on them; its metrics are those of `when`.
 
     Raises:
       InputError: if k < 1.
+
+    >>> every(16, descend("discriminator", r1_loss, d_tx))  # doctest: +SKIP
     """
     if k < 1:
         raise InputError(f"every() got k = {k}; it runs a turn on every k-th step, k at least 1.")
@@ -260,6 +285,8 @@ def average(
       half_life: in images; after so many images (global batches of B a step) an old value weighs half. 0 copies.
       ramp: at the start the half-life is shorter: at most this share of the images so far (StyleGAN2-ADA: 0.05).
       axis_name: the axis of ``pmap`` or ``shard_map``; the global batch is that of all replicas.
+
+    >>> average("generator", half_life=10_000)  # images: 156 steps of 64  # doctest: +SKIP
     """
 
     def turn(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, Metrics]:

@@ -19,7 +19,7 @@ def fingerprint(source: AnySource) -> str:
 
     >>> from jaxgan.data import load
     >>> fingerprint(load("digits"))[:8]
-    '2e8fd6f9'
+    'c324bbfd'
     """
     if isinstance(source, Domains):
         return _digest(fingerprint(source.a), fingerprint(source.b), str(source.paired))

@@ -110,7 +110,14 @@ def optimal_discriminator(p: ArrayLike, q: ArrayLike) -> Array:
 def optimal_logit(log_p: ArrayLike, log_q: ArrayLike) -> Array:
     """The logit log p - log q of the optimal discriminator, from log densities [...].
 
-    +inf where only q is 0, -inf where only p is, 0 where both are.
+    +inf where only q is 0, -inf where only p is, 0 where both are (Goodfellow et al. 2014, proposition 1).
+
+    Args:
+      log_p: log density of the data at some points, [...]; -inf where it is 0.
+      log_q: that of the generator at the same points.
+
+    Returns:
+      [...] the logits.
 
     >>> x, mu = jnp.linspace(-1.0, 1.0, 3), 2.0
     >>> optimal_logit(-(x**2) / 2, -((x - mu) ** 2) / 2)  # mu^2 / 2 - mu x

@@ -40,9 +40,15 @@ def js_bound(real_logits: ArrayLike, fake_logits: ArrayLike) -> Array:
 def kl_bound(real_logits: ArrayLike, fake_logits: ArrayLike) -> Array:
     """KL(p || q) >= 1 + E_p v - E_q exp(v), an equality at v = log p / q.
 
-    The f-GAN bound for f(u) = u log u with T = 1 + v. Arguments as `js_bound`. A fake logit above
-    88 overflows
+    The f-GAN bound for f(u) = u log u with T = 1 + v (Nowozin et al. 2016, table 2). A fake logit above 88 overflows
     float32: the bound is then -inf, true and useless.
+
+    Args:
+      real_logits: v at samples from p, of any shape; all are averaged.
+      fake_logits: v at samples from q, of any shape.
+
+    Returns:
+      [] the bound in nats, float32 or float64.
 
     >>> float(kl_bound([0.0], [0.0]))
     0.0
@@ -54,8 +60,14 @@ def kl_bound(real_logits: ArrayLike, fake_logits: ArrayLike) -> Array:
 def reverse_kl_bound(real_logits: ArrayLike, fake_logits: ArrayLike) -> Array:
     """KL(q || p) >= 1 - E_q v - E_p exp(-v), an equality at v = log p / q.
 
-    The f-GAN bound for f(u) = -log u with T = -exp(-v). Arguments as `js_bound`, overflow as
-    `kl_bound`.
+    The f-GAN bound for f(u) = -log u with T = -exp(-v). A real logit below -88 overflows float32, as in `kl_bound`.
+
+    Args:
+      real_logits: v at samples from p, of any shape; all are averaged.
+      fake_logits: v at samples from q, of any shape.
+
+    Returns:
+      [] the bound in nats, float32 or float64.
 
     >>> float(reverse_kl_bound([0.0], [0.0]))
     0.0
@@ -69,7 +81,14 @@ def tv_bound(real_logits: ArrayLike, fake_logits: ArrayLike) -> Array:
 
     The f-GAN bound for f(u) = abs(u - 1) / 2 with T = tanh(v) / 2. Multiplying the logits by a
     large number makes their decisions hard, and the bound of a discriminator with the right signs
-    tight. Arguments as `js_bound`.
+    tight.
+
+    Args:
+      real_logits: v at samples from p, of any shape; all are averaged.
+      fake_logits: v at samples from q, of any shape.
+
+    Returns:
+      [] the bound, at most 1, float32 or float64.
 
     >>> float(tv_bound([jnp.inf], [-jnp.inf]))
     1.0

@@ -139,7 +139,10 @@ def compare(
     Raises:
       InputError: if a name is unknown, or a metric refuses the samples.
 
-    >>> compare(real_features, fake_features, ["fid", "prdc"])["recall"]
+    >>> real, fake = np.random.default_rng(0).normal(size=(2, 500, 4))
+    >>> values = compare(real, fake, ["fid", "prdc"])
+    >>> sorted(values)
+    ['coverage', 'density', 'fid', 'precision', 'recall']
     """
     real, fake = (x if isinstance(x, Seen) else Seen(np.asarray(x)) for x in (real, fake))
     chosen = check(metrics, real, fake)

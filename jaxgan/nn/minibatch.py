@@ -19,7 +19,8 @@ class MinibatchStd(nn.Module):
         engine computes the same. None takes the global batch as one group.
       axis_name: the axis of ``pmap`` or ``shard_map``.
 
-    >>> x = MinibatchStd(group=4)(x)  # f[B, H, W, C] -> f[B, H, W, C + 1]
+    >>> MinibatchStd(group=4).apply({}, jnp.zeros((8, 4, 4, 3))).shape
+    (8, 4, 4, 4)
     """
 
     group: int | None = 4

@@ -29,7 +29,10 @@ class SpectralNorm(nn.Module):
         variables. Leaves with less than two axes, such as biases, stay as they are.
       iterations: power iterations in an updating call.
 
-    >>> x = SpectralNorm(nn.Dense(128))(x)
+    >>> layer = SpectralNorm(nn.Dense(128))
+    >>> variables = layer.init(jax.random.key(0), jnp.zeros((1, 64)))
+    >>> sorted(variables)
+    ['params', 'spectral']
     """
 
     layer: nn.Module

@@ -98,14 +98,17 @@ def cyclegan(
       InputError: for a pool of negative size, an identity loss between domains with different channels, networks that
         do not map the one shape to the other; while tracing, for batches of other shapes.
 
-    >>> g, d = ResnetGenerator(3), PatchDiscriminator()
-    >>> gan = cyclegan(g, g, d, d, (256, 256, 3), (256, 256, 3))
+    >>> from jaxgan.nn.cyclegan import PatchDiscriminator, ResnetGenerator
+    >>> from jaxgan.objectives import non_saturating
+    >>> g, d, shape = ResnetGenerator(3), PatchDiscriminator(), (256, 256, 3)
+    >>> gan = cyclegan(g, g, d, d, shape, shape)
     >>> state = jax.jit(gan.init)(jax.random.key(0))  # doctest: +SKIP
     >>> state, metrics = jax.jit(gan.step, donate_argnums=0)(state, {"a": horses, "b": zebras}, key)  # doctest: +SKIP
 
     pix2pix, in both directions at once:
 
-    >>> cyclegan(g, g, d, d, shape, shape, objective=non_saturating(), cycle=0, pool=0, paired=100.0, conditional=True)
+    >>> pairs = {"cycle": 0, "pool": 0, "paired": 100.0, "conditional": True}
+    >>> gan = cyclegan(g, g, d, d, shape, shape, objective=non_saturating(), **pairs)
     """
     objective = least_squares() if objective is None else objective
     g_tx = optax.adam(2e-4, b1=0.5) if g_tx is None else g_tx

@@ -129,6 +129,7 @@ def gan(
       InputError: if d_steps, penalty_every or packing is below 1, the options exclude each other, or a network does not
         take the conditions; while tracing, if conditions are missing, unknown or of the wrong shape.
 
+    >>> from jaxgan.nn import DCGANDiscriminator, DCGANGenerator
     >>> dcgan = gan(DCGANGenerator((28, 28, 1)), DCGANDiscriminator())
     >>> state = jax.jit(dcgan.init)(jax.random.key(0))  # doctest: +SKIP
     >>> state, metrics = jax.jit(dcgan.step, donate_argnums=0)(state, {"image": images}, key)  # doctest: +SKIP
@@ -137,7 +138,7 @@ def gan(
     ...     DCGANGenerator((28, 28, 1), classes=10),
     ...     DCGANDiscriminator(classes=10),
     ...     conditions=("label",),
-    ... )  # doctest: +SKIP
+    ... )
     >>> threes = digits.sample(state, key, 8, label=jnp.full(8, 3))  # doctest: +SKIP
     """
     if (simultaneous or rule is not None) and (d_steps != 1 or warmup is not None):
@@ -354,7 +355,8 @@ def wgan(
       clip: c of the paper: after every update the critic's parameters lie in [-c, c].
       **options: of `gan`.
 
-    >>> wgan(DCGANGenerator((28, 28, 1)), DCGANDiscriminator(), warmup=Warmup())
+    >>> from jaxgan.nn import DCGANDiscriminator, DCGANGenerator
+    >>> as_published = wgan(DCGANGenerator((28, 28, 1)), DCGANDiscriminator(), warmup=Warmup())
     """
     return gan(
         generator,
@@ -395,6 +397,13 @@ def apply_train(
     """One pass in training mode: the output, and the untrained collections as that pass leaves them.
 
     Vectors of spectral normalisation stay: they move once a turn, not with every pass.
+
+    Args:
+      module: the network.
+      params: its parameters.
+      variables: its other collections, ``{"batch_stats": ...}``.
+      x: latents or images, f[B, ...].
+      **conditions: arrays [B, ...] by name.
     """
     moving = [name for name in variables if name != "spectral"]
     out, new = module.apply({"params": params, **variables}, x, train=True, mutable=moving, **conditions)
@@ -405,6 +414,13 @@ def logit_metrics(real_logits: Array, fake_logits: Array) -> Metrics:
     """Mean logits, and the share of images that a threshold of 0 classifies rightly.
 
     For a critic 0 means nothing; there the logits' difference tells.
+
+    Args:
+      real_logits: f32[B, ...].
+      fake_logits: f32[B, ...].
+
+    Returns:
+      "real_logit", "fake_logit", "real_accuracy" and "fake_accuracy", f32[] each.
     """
     return {
         "real_logit": jnp.mean(real_logits),
