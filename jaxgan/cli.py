@@ -443,6 +443,10 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
 _LIGHT = {"presets", "checkpoints", "data", "devices", "report", "watch"}
 
 
+# They train many GANs at once.
+_MEMBERS = {"sweep", "modes"}
+
+
 def main(argv: list[str] | None = None) -> None:
     """Runs one command. Bad input ends with one message and status 2, a run that cannot go on with one and status 1;
     --debug shows where it came from."""
@@ -463,6 +467,8 @@ def main(argv: list[str] | None = None) -> None:
         if argv is None and args[0] not in _LIGHT and not {"-h", "--help"} & set(args):
             tuning.restart()
             tuning.tune()
+            if args[0] in _MEMBERS:
+                tuning.share_cores()
         command(args[1:])
         sys.stdout.flush()
     except (InputError, RunError) as error:

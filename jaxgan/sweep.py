@@ -143,12 +143,17 @@ def sweep(
 
     view = config.view(source, feed)
 
-    def sample(state):
+    def draw(values, state, keys):
         def one(values, state, key):
             gan = dataclasses.replace(config, **values).build(source.shape, source.classes)
             return view.draw(gan, state, jax.random.clone(key))
 
-        return jax.vmap(one, (0, AXES, 0))(swept, state, sample_keys)
+        return jax.vmap(one, (0, AXES, 0))(values, state, keys)
+
+    drawn = jax.jit(jax.shard_map(draw, mesh=mesh, in_specs=(each, spec, each), out_specs=each, check_vma=False))
+
+    def sample(state):
+        return drawn(swept, state, sample_keys)
 
     console = rich.console.Console(quiet=quiet)
     console.print(f"{len(members)} members on {mesh.size} device{'s' if mesh.size > 1 else ''}")
@@ -166,7 +171,7 @@ def sweep(
                 stack.enter_context(Run(run, member, trainer.describe(member, source), quiet=quiet or run != runs[0]))
                 for member, run in zip(members, runs, strict=True)
             ]
-            trained = trainer.Program(advance, jax.jit(sample), view, feed, images * len(members), step_keys)
+            trained = trainer.Program(advance, sample, view, feed, images * len(members), step_keys)
             trainer.loop(config, trained, items, loaded, 0, outs, _take, caught)
         if not quiet:
             console.print(table(runs, members, values))
@@ -215,4 +220,13 @@ def _divisor(members: int, devices: int) -> int:
 
 def _take(tree: PyTree, i: int) -> PyTree:
     """What belongs to one member; the step's number belongs to all."""
-    return jax.tree.map(lambda x: x[i] if x.ndim else x, tree)
+
+    def row(x: Array) -> Array:
+        # From the device that has it: x[i] would be a program of all devices, in which they wait for each other.
+        for shard in x.addressable_shards:
+            first, end, _ = shard.index[0].indices(len(x))
+            if first <= i < end:
+                return shard.data[i - first]
+        raise AssertionError(f"no device of this process has member {i}")
+
+    return jax.tree.map(lambda x: row(x) if x.ndim else x, tree)

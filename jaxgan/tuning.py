@@ -28,6 +28,9 @@ _FLAG, _UNTIL = "xla_cpu_experimental_ynn_fusion_type", (0, 13)
 _KEPT_SECONDS, _KEPT_BYTES = 0.2, 2 << 30
 
 
+_LINUX = hasattr(os, "sched_getaffinity")
+
+
 def tune() -> None:
     """Sets XLA's flags for CPUs, and keeps compiled programs; must come before JAX is asked for devices.
 
@@ -46,6 +49,17 @@ def tune() -> None:
         jax.config.update("jax_compilation_cache_dir", str(programs))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", _KEPT_SECONDS)
         jax.config.update("jax_compilation_cache_max_size", _KEPT_BYTES)
+
+
+def share_cores() -> None:
+    """Makes every core a device of its own: members of an ensemble, which know nothing of each other, share them out.
+
+    Small programs do not fill two cores; two of them do. Must come before JAX is asked for devices; what
+    ``JAX_NUM_CPU_DEVICES`` or ``XLA_FLAGS`` say about them stays.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if jax.config.values["jax_num_cpu_devices"] < 1 and "host_platform_device_count" not in flags:
+        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)) if _LINUX else os.cpu_count() or 1)
 
 
 def restart() -> None:
