@@ -145,6 +145,7 @@ def test_when_none_is_good_each_is_named(saved):
             checkpoints.newest(25)
 
 
+@pytest.mark.long
 def test_a_hundred_saves_overlap_training_that_donates(tmp_path):
     """Every save is of the state that was handed over, though the next step takes its memory at once."""
     step = jax.jit(lambda s: {"w": s["w"] * 3 + s["b"], "b": s["b"] + 1}, donate_argnums=0)

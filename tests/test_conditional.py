@@ -297,6 +297,7 @@ WAYS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["hinge", "wgan_gp", "gan_r1", "non_saturating"])
 def test_any_objective_with_any_conditioning(name):
     """One step of each moves both players by finite amounts that depend on the labels."""
@@ -429,6 +430,7 @@ def test_spectral_norms_do_not_depend_on_the_length_of_averaged_vectors():
     np.testing.assert_allclose(g.sample(shorter, jax.random.key(1), B, label=LABELS), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.long
 def test_one_conditional_step_under_shard_map():
     """Conditional batch norm, attributes, spectral vectors, drawn labels, n_critic: jit and shard_map agree."""
 

@@ -504,6 +504,7 @@ def one_device():
     return jax.device_get((state, metrics))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", parallel.ENGINES)
 def test_two_devices_give_the_step_of_one(one_device, name):
     e = parallel.engine(name, 2)

@@ -72,6 +72,7 @@ CONFIG = GANConfig(
 )  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("devices", [pytest.param(1, marks=pytest.mark.slow), 8])
 def test_a_sweep_keeps_each_member_as_the_run_that_it_would_have_been(no_key_checks, tmp_path, capsys, devices):
     values = {"clip": (0.02, 0.3)}

@@ -98,6 +98,7 @@ def test_evaluation_in_training_and_the_best_checkpoint(run):
         assert picture.width == picture.height and picture.width > 64
 
 
+@pytest.mark.long
 def test_a_resumed_run_goes_on_evaluating_and_computes_the_same(run, tmp_path):
     half = dataclasses.replace(TINY, steps=4)
     train(half, tmp_path / "run", engine=parallel.jit(), quiet=True)
@@ -112,6 +113,7 @@ def test_a_resumed_run_goes_on_evaluating_and_computes_the_same(run, tmp_path):
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("sharded", "shard_map")]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["pmap", *SLOW])
 def test_every_engine_evaluates_alike(run, name, tmp_path):
     config = dataclasses.replace(TINY, steps=2, eval_metrics="fid")

@@ -124,6 +124,7 @@ def test_members_of_an_ensemble_are_what_they_are_alone(no_key_checks, name):
         assert_close(member(state, i), alone)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("rule", ["extragradient", "unrolled"])
 def test_rules_keep_what_the_recipe_has(rule):
     """Constraints, penalties of their own steps, power iterations, adapted augmentation."""

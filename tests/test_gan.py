@@ -40,6 +40,7 @@ def difference(a, b):
     return largest(jax.tree.map(lambda x, y: x - y, a, b))
 
 
+@pytest.mark.long
 def test_algorithm_1_of_goodfellow():
     """k ascent steps on log D(x) + log(1 - D(G(z))), then a descent step on log(1 - D(G(z))), with plain SGD."""
     k, h = 3, 0.1
@@ -177,6 +178,7 @@ def test_one_step_under_every_engine():
     check(jax.tree.map(lambda x: x[0], got))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["wgan_gp", "dragan", "relativistic_average", "r3gan"])
 def test_random_and_batch_wide_objectives_under_pmap(name):
     """Draws of a penalty and means over the batch are those of the global batch."""

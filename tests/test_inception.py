@@ -128,6 +128,7 @@ def test_both_kinds_of_file_are_the_same_weights(weights, reference):
     assert inception(weights).digest == inception(reference[0]).digest
 
 
+@pytest.mark.long
 def test_grey_is_three_equal_colours(weights, network):
     grey = floats(images(2, 40, 56, 1))
     once, thrice = jax.jit(inception(weights).apply)(grey), network(jnp.repeat(grey, 3, axis=-1))

@@ -32,6 +32,7 @@ def near():
     return compare(*features())
 
 
+@pytest.mark.long
 def test_all_of_them(near):
     real, fake = features()
     mean, std, error = kernel(real, fake)

@@ -32,6 +32,7 @@ def test_it_is_small_and_knows_mnist(mnist, seen):
     assert min(right[mnist["label"] == k].mean() for k in range(10)) > 0.97
 
 
+@pytest.mark.long
 def test_it_knows_other_sizes(mnist):
     images = mnist["image"][:2000].astype(np.float32) / 127.5 - 1
     for side, least in ((32, 0.98), (16, 0.97), (8, 0.9)):
@@ -57,6 +58,7 @@ def test_stacked_digits_spell_a_number(mnist, seen):
     np.testing.assert_allclose(got.features.reshape(200, 3, 64), seen.features[rows], rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.long
 def test_fid_falls_as_noise_is_taken_from_real_images(mnist, seen):
     real, images = moments(seen.features[:8000]), mnist["image"][8000:].astype(np.float32) / 127.5 - 1
     noise = np.random.default_rng(0).normal(size=images.shape).astype(np.float32)

@@ -66,6 +66,7 @@ def test_native_convolutions_of_other_platforms_agree():
     np.testing.assert_allclose(native(down, x, kernel), down(x, kernel), atol=1e-4)
 
 
+@pytest.mark.long
 def test_convolutions_have_second_derivatives():
     x, kernel = draw(0, 1, 4, 4, 2), draw(1, 4, 4, 2, 2)
     f = lambda x, k: jnp.tanh(nn.conv(nn.conv_transpose(x, k), k, stride=2, padding=1)).sum()  # noqa: E731

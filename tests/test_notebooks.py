@@ -19,6 +19,7 @@ def test_there_are_notebooks():
     assert len(NOTEBOOKS) >= 8
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_runs(path, monkeypatch):
     # The eight devices of the tests slow a notebook down; the one that wants them asks for them by itself.

@@ -392,6 +392,7 @@ def test_the_mean_style_follows_training(started):
 # Engines and dtypes.
 
 
+@pytest.mark.long
 def test_two_devices_compute_what_one_does():
     """Noise of each image, the mean style, groups of the minibatch standard deviation, gradients."""
 

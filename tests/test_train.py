@@ -96,6 +96,7 @@ def test_chunks_of_any_length_give_the_same_bits(finished, tmp_path, monkeypatch
     assert rows(tmp_path / "steps") == rows(run)
 
 
+@pytest.mark.long
 def test_data_from_disk_trains_the_same(tmp_path):
     digits = data.load("digits")
     config = dataclasses.replace(TINY, memory_limit=1, steps=150, log_every=50, sample_every=50, save_every=50)
@@ -164,6 +165,7 @@ def command(*args, **options):
     )
 
 
+@pytest.mark.long
 def test_a_run_killed_before_its_first_checkpoint_begins_again(tmp_path):
     run = tmp_path / "run"
     process = command("train", "digits", *FLAGS.split(), "--steps", "10000000", "--run", str(run))

@@ -83,6 +83,7 @@ def test_a_picture_has_each_image_its_translation_and_the_way_back(run):
             np.testing.assert_allclose((returned[0] + 1) * 127.5, back, atol=0.51)
 
 
+@pytest.mark.long
 def test_a_run_that_was_cut_goes_on_to_the_same_bits(run, tmp_path):
     """Pools, their draws and the crops with it."""
     config = CycleGANConfig(**{k: v for k, v in json.loads((run / "config.json").read_text()).items() if k != "recipe"})
