@@ -9,6 +9,7 @@ import platform
 import re
 import shutil
 import threading
+import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -256,8 +257,7 @@ class Checkpoints:
             for thread in threading.enumerate():
                 if type(thread).__module__.startswith("orbax"):
                     threading.Thread.join(thread, 60)  # theirs raises what went wrong, once more
-            for begun in unfinished(self.directory):
-                shutil.rmtree(begun, ignore_errors=True)
+            _clear(self.directory)
             have = ", ".join(map(str, (each for each in self.steps() if each != self._saving))) or "none"
             raise RunError(
                 f"The checkpoint of step {self._saving} could not be written to {self.directory}: "
@@ -283,6 +283,17 @@ def kept(steps: Sequence[int], newest: int | None, scores: Mapping[int, float]) 
 def unfinished(directory: Path) -> list[Path]:
     """What is left of checkpoints that were never finished."""
     return sorted(directory.glob(f"*{_UNFINISHED}*"))
+
+
+def _clear(directory: Path, seconds: float = 10.0) -> None:
+    """Deletes what was never finished, until nothing more appears: writers that nobody can join may still be at it."""
+    end, calm = time.monotonic() + seconds, 0
+    while calm < 3 and time.monotonic() < end:
+        begun = unfinished(directory)
+        for path in begun:
+            shutil.rmtree(path, ignore_errors=True)
+        calm = 0 if begun else calm + 1
+        time.sleep(0.1)
 
 
 def set_aside(directory: Path, step: int) -> Path:

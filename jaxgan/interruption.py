@@ -11,6 +11,10 @@ T = TypeVar("T")
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
+# Of the training that runs in this process, if one does.
+_caught: "Signals | None" = None
+
+
 class Interrupted(BaseException):
     """Raised where a signal may end at once what is being done."""
 
@@ -24,6 +28,14 @@ class Signals:
 
     number = 0
     _at_once = True
+
+    def check(self) -> None:
+        """Raises Interrupted if a signal has come that may end at once what is being done.
+
+        `handle` has raised it already; but where that happened in what Python cleans up, it was lost.
+        """
+        if self.number and self._at_once:
+            raise Interrupted
 
     @contextlib.contextmanager
     def noted(self) -> Iterator[None]:
@@ -58,7 +70,8 @@ def signals() -> Iterator[Signals]:
 
     What runs outside of `Signals.noted` is given up at once.
     """
-    caught = Signals()
+    global _caught
+    caught = _caught = Signals()
     before = {}
     if threading.current_thread() is threading.main_thread():  # no other may set handlers
         for number in _SIGNALS:
@@ -68,6 +81,7 @@ def signals() -> Iterator[Signals]:
         with contextlib.suppress(Interrupted):
             yield caught
     finally:
+        _caught = None
         for number, handler in before.items():
             signal.signal(number, handler)
     if caught.number:
@@ -102,6 +116,8 @@ def aside(job: Callable[[], T]) -> T:
     thread.start()
     while thread.is_alive():
         thread.join(0.1)
+        if _caught is not None:
+            _caught.check()
     if errors:
         raise errors[0]
     return results[0]

@@ -23,6 +23,9 @@ if COMPILED:
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
+from jaxgan.tuning import tune  # noqa: E402
+
+tune()  # as the command line does: what it trains in a process of its own has the same bits
 jax.config.update("jax_debug_key_reuse", True)
 
 # Files that compile for minutes come first: a process that began one last would keep all others waiting.

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import os
 import random
+import re
 import resource
 import signal
 import subprocess
@@ -47,8 +48,8 @@ def digest(run, step=None):
 @pytest.fixture
 def command():
     """Starts ``jaxgan ...`` on one device; what is still running at the end is killed."""
-    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
-    started = []
+    flags = re.sub(r"--xla_force_host_platform_device_count=\d+", "", os.environ["XLA_FLAGS"])
+    environment, started = os.environ | {"XLA_FLAGS": flags}, []
 
     def start(*args, cores=None):
         script = f"import os; os.sched_setaffinity(0, {cores}); " if cores else ""
