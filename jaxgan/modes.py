@@ -4,10 +4,10 @@ VEEGAN (Srivastava et al. 2017) and PacGAN (Lin et al. 2018, https://arxiv.org/a
 ring of 8 and a grid of 25 Gaussians, and look at 2,500 samples. A method here is a configuration, and all of its seeds
 are trained as one program.
 
-The mixtures, the latents and the measures are PacGAN's. Networks and budgets are smaller: both players have three layers
-of 64 units, where its generator has four of 400 with batch normalisation and its discriminator three of 200 maxout units,
-and 15,000 updates of 128 fresh points instead of 400 epochs over 100,000, 100 (or packs) at a time. Learning rates fall
-to 0, and samples are drawn with an averaged generator. A batch counts points, not packs.
+The mixtures, the latents and the measures are PacGAN's. Networks and budgets are smaller: both players have three
+layers of 64 units, where its generator has four of 400 with batch normalisation and its discriminator three of 200
+maxout units, and 15,000 updates of 128 fresh points instead of 400 epochs over 100,000, 100 (or packs) at a time.
+Learning rates fall to 0, and samples are drawn with an averaged generator. A batch counts points, not packs.
 """
 
 import dataclasses
