@@ -63,7 +63,7 @@ def command(
             task = bar.add_task(name, total=config.steps)
             found = measure(config, numbers, progress=lambda done, task=task: bar.update(task, completed=done))
             columns = {field: [getattr(each, field) for each in found] for field in Modes._fields}
-            complete = columns["covered"].count(len(config.load().modes))
+            complete = columns["covered"].count(config.load().classes)
             covered, good, divergence = map(_summary, columns.values())
             table.add_row(name, covered, str(complete), good, divergence)
             measured[name] = {**columns, "config": config.as_data()}

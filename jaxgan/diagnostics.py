@@ -103,4 +103,5 @@ def values(diagnosis: Diagnosis) -> dict[str, float]:
     numbers = {name: float(value) for name, value in diagnosis._asdict().items() if name != "hessenberg"}
     matrix = np.asarray(diagnosis.hessenberg)
     found = ritz_values(matrix) if np.isfinite(matrix).all() else np.array([complex(np.nan, np.nan)])
-    return {"largest_real": float(found.real.max()), "largest_imaginary": float(found.imag.max()), **numbers}
+    largest = {"largest_real": np.real(found).max(), "largest_imaginary": np.imag(found).max()}
+    return {name: float(value) for name, value in largest.items()} | numbers

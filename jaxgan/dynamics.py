@@ -297,7 +297,7 @@ def ritz_values(matrix: ArrayLike) -> np.ndarray:
     (ends,) = np.nonzero(np.diag(matrix, -1) == 0)
     k = int(ends[0]) + 1 if ends.size else len(matrix)
     values = np.linalg.eigvals(matrix[:k, :k]).astype(complex)
-    return values[np.lexsort((-values.imag, -values.real))]
+    return values[np.lexsort((-np.imag(values), -np.real(values)))]
 
 
 def dirac_gan(gamma: float | Array = 0.0, f: Callable[[Array], Array] = jax.nn.log_sigmoid) -> dict[str, Loss]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxgan import data, diagnostics
@@ -247,8 +248,8 @@ def diagnoser(
     if isinstance(source, Synthetic):
         batch = source.draw(jax.random.key(0), config.batch)
     else:
-        batch = source.read(order(source, config.batch))
-        batch = batch | {"image": _floats(batch["image"])}
+        read = source.read(order(source, config.batch))
+        batch = jax.tree.map(jnp.asarray, read | {"image": _floats(read["image"])})
     conditions = ("label",) if config.labelled else ()
     program = jit(lambda state: diagnostics.diagnose(gan, state, batch, jax.random.key(0), conditions=conditions))
     return lambda state: diagnostics.values(jax.device_get(program(state)))

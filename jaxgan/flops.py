@@ -65,7 +65,7 @@ def _equation(eqn: Any, known: list[Any]) -> tuple[float, list[Any]]:
             return _count(branches[int(known[0])], known[1:])
         return max(_count(branch, known[1:])[0] for branch in branches), unknown
     if name == "scan":
-        first = params["num_consts"]
+        first = _constants(params)
         body = known[:first] + [None] * (len(known) - first)
         return params["length"] * _count(_jaxpr(params["jaxpr"]), body)[0], unknown
     if name == "while":  # as often as nobody knows
@@ -85,6 +85,13 @@ def _equation(eqn: Any, known: list[Any]) -> tuple[float, list[Any]]:
         outs = eqn.primitive.bind(*known, **params)
         return 0.0, list(outs) if eqn.primitive.multiple_results else [outs]
     return 0.0, unknown
+
+
+def _constants(params: Mapping[str, Any]) -> int:
+    """How many of a scan's inputs are the same at every turn."""
+    if "num_consts" in params:  # up to jax 0.11
+        return params["num_consts"]
+    return len(jax.tree.leaves(params["ft_in"][0], is_leaf=lambda leaf: leaf is None))
 
 
 def _inner(params: Mapping[str, Any]) -> Any:
