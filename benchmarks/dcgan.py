@@ -5,10 +5,13 @@ python benchmarks/dcgan.py [--size 32|64] [--objective non_saturating|wasserstei
 WGAN makes five critic updates a step, as WGAN-GP does; with a penalty the critic has no batch normalisation.
 """
 
+# PyTorch comes with the extra jaxgan[reference].
+# pyright: reportMissingImports=false
 from functools import partial
 from typing import Literal
 
 import jax
+import numpy as np
 import torch
 import tyro
 from peers import DCGANDiscriminator, DCGANGenerator, Step, images, load
@@ -51,7 +54,7 @@ def main(
     ours = Ours.of(config, d_steps)
     g = load(DCGANGenerator(size, 3, width, config.latent_dim), ours.state.params["generator"])
     d = load(DCGANDiscriminator(size, 3, width, config.d_norm), ours.state.params["discriminator"])
-    real = images(ours.batch["image"])
+    real = images(np.asarray(ours.batch["image"]))
     if objective == "wasserstein":
         tx = partial(torch.optim.RMSprop, lr=config.g_lr, alpha=0.99, eps=1e-8)
     else:

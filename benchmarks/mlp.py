@@ -5,6 +5,8 @@
 PyTorch's peers are eager steps with a fused optimiser, the two losses compiled, and the whole step compiled.
 """
 
+# PyTorch comes with the extra jaxgan[reference].
+# pyright: reportMissingImports=false
 from collections.abc import Callable
 from functools import partial
 

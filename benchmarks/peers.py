@@ -1,5 +1,7 @@
 """PyTorch's side of the races: the same networks with the same names, and steps as one writes them there."""
 
+# PyTorch comes with the extra jaxgan[reference].
+# pyright: reportMissingImports=false
 import copy
 import math
 from collections.abc import Callable

@@ -6,6 +6,8 @@ turns, because machines drift: a round runs each side for about a second, and wh
 the ratio within a round.
 """
 
+# PyTorch comes with the extra jaxgan[reference].
+# pyright: reportMissingImports=false
 import gc
 import statistics
 import time

@@ -1,4 +1,4 @@
-"""The notebooks run from their first cell to their last, with few steps; they are committed without what they printed."""
+"""The notebooks run from first cell to last, with few steps; they are committed without what they printed."""
 
 import os
 import re
