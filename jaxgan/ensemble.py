@@ -10,15 +10,23 @@
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
+from jax.sharding import Mesh, PartitionSpec
 
+from jaxgan import parallel
+from jaxgan.axis import DATA
 from jaxgan.errors import InputError
 from jaxgan.state import TrainState
 from jaxgan.typing import GAN, Array, Batch, Key, Metrics, PyTree
 
 # The step's number is one for all: what depends on it, as `every` does, then stays a branch that is taken or not.
 AXES = TrainState(step=None, params=0, opt_state=0, variables=0, memory=0, average=0)  # type: ignore  (axes, not arrays)
+
+# How a device's share of the members is laid out: an array with a leading axis of members, and a whole state.
+EACH = PartitionSpec(DATA)
+EACH_STATE = jax.tree.map(lambda axis: EACH if axis == 0 else PartitionSpec(), AXES, is_leaf=lambda axis: axis is None)
 
 
 def ensemble(build: Callable[..., GAN], values: dict[str, Array], *, own_batches: bool = False) -> GAN:
@@ -59,6 +67,25 @@ def ensemble(build: Callable[..., GAN], values: dict[str, Array], *, own_batches
         return jax.vmap(one, (0, AXES, 0))(values, state, keys)
 
     return GAN(init, step, sample)
+
+
+def shares(members: int, devices: int | None = None) -> Mesh:
+    """The devices that the members are shared out over: of the first so many, or of all, as many as divide them."""
+    most = parallel.sharded(devices).size
+    return parallel.sharded(max(n for n in range(1, most + 1) if members % n == 0)).mesh
+
+
+def apart(function: Callable, mesh: Mesh, ins: Any, outs: Any) -> Callable:
+    """A function of members that each device runs on its share of them, as a program of its own.
+
+    Args:
+      function: of arrays with a leading axis of members, or of what is the same for all.
+      mesh: as `shares` gives it.
+      ins: for each argument `EACH`, `EACH_STATE` or ``jax.sharding.PartitionSpec()``.
+      outs: the same for the results.
+    """
+    # Members know nothing of each other: nothing is exchanged, so nothing can be forgotten.
+    return jax.shard_map(function, mesh=mesh, in_specs=ins, out_specs=outs, check_vma=False)
 
 
 def member(state: TrainState, i: int) -> TrainState:

@@ -22,9 +22,10 @@ from jaxgan import data
 from jaxgan import train as trainer
 from jaxgan.config import GANConfig
 from jaxgan.data import Synthetic
-from jaxgan.ensemble import ensemble
+from jaxgan.ensemble import EACH, EACH_STATE, apart, ensemble, shares
 from jaxgan.errors import InputError, choose
 from jaxgan.metrics.coverage import Modes, modes
+from jaxgan.parallel import WHOLE
 from jaxgan.turns import slices
 
 SAMPLES = 2500
@@ -111,18 +112,23 @@ def measure(
     init_keys, step_keys, sample_keys = (jnp.stack(same) for same in zip(*keys, strict=True))
     numbers = jnp.array(seeds, jnp.uint32)
 
-    def chunk(state, n):
+    def chunk(state, n, numbers, keys):
         def step(_, state):
             batch = jax.vmap(lambda seed: feed.draw({}, state.step, seed))(numbers)
-            return members.step(state, batch, step_keys)[0]
+            return members.step(state, batch, keys)[0]
 
         return jax.lax.fori_loop(0, n, step, state)
 
-    program, state = jax.jit(chunk, donate_argnums=0), jax.jit(members.init)(init_keys)
+    def draw(state, keys):
+        return members.sample(state, keys, SAMPLES)
+
+    mesh = shares(len(seeds))
+    program = jax.jit(apart(chunk, mesh, (EACH_STATE, WHOLE, EACH, EACH), EACH_STATE), donate_argnums=0)
+    state = jax.jit(apart(members.init, mesh, (EACH,), EACH_STATE))(init_keys)
     for start in range(0, config.steps, _CHUNK):
-        state = program(state, min(_CHUNK, config.steps - start))
+        state = program(state, min(_CHUNK, config.steps - start), numbers, step_keys)
         progress(int(state.step))
-    samples = jax.jit(lambda state: members.sample(state, sample_keys, SAMPLES))(state)
+    samples = jax.jit(apart(draw, mesh, (EACH_STATE, EACH), EACH))(state, sample_keys)
     return [_modes(points, source) for points in np.asarray(samples)]
 
 

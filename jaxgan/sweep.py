@@ -12,17 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 import rich.console
 import rich.table
-from jax.sharding import PartitionSpec
 
-from jaxgan import data, parallel, rundir
+from jaxgan import data, rundir
 from jaxgan import train as trainer
-from jaxgan.axis import DATA
 from jaxgan.chunk import tally
 from jaxgan.config import Config, SampledConfig, float_fields
-from jaxgan.ensemble import AXES, ensemble
+from jaxgan.ensemble import AXES, EACH, EACH_STATE, apart, ensemble, shares
 from jaxgan.errors import InputError, choose
 from jaxgan.finite import FINE, check, keep
 from jaxgan.interruption import aside, signals
+from jaxgan.parallel import WHOLE
 from jaxgan.rundir import Run
 from jaxgan.runlog import read
 from jaxgan.turns import slices
@@ -78,7 +77,7 @@ def sweep(
         raise InputError(
             "A sweep is not evaluated while it trains. Leave eval_every out, and use `jaxgan evaluate RUN`."
         )
-    mesh = parallel.sharded(_divisor(len(members), parallel.sharded(devices).size)).mesh
+    mesh = shares(len(members), devices)
     source = config.load()
     images = config.batch * slices(config.build(source.shape, source.classes).step)
     feed = data.feed(source, images, config.seed, memory_limit=config.memory_limit << 20)
@@ -109,34 +108,15 @@ def sweep(
 
         return jax.lax.fori_loop(0, n, step, (state, sums))
 
-    # Members know nothing of each other: each device runs its share of them as a program of its own.
-    each, whole = PartitionSpec(DATA), PartitionSpec()
-    spec = jax.tree.map(lambda axis: whole if axis is None else each, AXES, is_leaf=lambda axis: axis is None)
     init_keys, step_keys, sample_keys = keys
-    compiled = jax.jit(
-        jax.shard_map(
-            chunk,
-            mesh=mesh,
-            in_specs=(spec, each, whole, whole, each, each, each),
-            out_specs=(spec, each),
-            check_vma=False,  # nothing is exchanged, so nothing can be forgotten
-        ),
-        donate_argnums=(0, 1),
-    )
-    init = jax.jit(
-        jax.shard_map(
-            lambda values, keys: build(values).init(keys),
-            mesh=mesh,
-            in_specs=(each, each),
-            out_specs=spec,
-            check_vma=False,
-        )
-    )
+    ins = (EACH_STATE, EACH, WHOLE, WHOLE, EACH, EACH, EACH)
+    compiled = jax.jit(apart(chunk, mesh, ins, (EACH_STATE, EACH)), donate_argnums=(0, 1))
+    init = jax.jit(apart(lambda values, keys: build(values).init(keys), mesh, (EACH, EACH), EACH_STATE))
     loaded = feed.load(0)
     state = jax.eval_shape(init, swept, init_keys)
     shapes = jax.eval_shape(metrics_of, state, loaded, swept, seed, step_keys)[1]
     sums = jax.device_put(
-        jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes), jax.sharding.NamedSharding(mesh, each)
+        jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes), jax.sharding.NamedSharding(mesh, EACH)
     )
     for member, run in zip(members, runs, strict=True):
         rundir.make(run, member, overwrite=overwrite)
@@ -150,7 +130,7 @@ def sweep(
 
         return jax.vmap(one, (0, AXES, 0))(values, state, keys)
 
-    drawn = jax.jit(jax.shard_map(draw, mesh=mesh, in_specs=(each, spec, each), out_specs=each, check_vma=False))
+    drawn = jax.jit(apart(draw, mesh, (EACH, EACH_STATE, EACH), EACH))
 
     def sample(state):
         return drawn(swept, state, sample_keys)
@@ -212,10 +192,6 @@ def _members(config: Config, seeds: int, values: dict[str, Sequence[float]]) -> 
 
 def _name(member: Config, values: dict[str, Sequence[float]]) -> str:
     return ",".join([*(f"{name}={getattr(member, name):g}" for name in values), f"seed={member.seed}"])
-
-
-def _divisor(members: int, devices: int) -> int:
-    return max(n for n in range(1, devices + 1) if members % n == 0)
 
 
 def _take(tree: PyTree, i: int) -> PyTree:
