@@ -187,7 +187,7 @@ def eigenvalues(field: Map, params: Players) -> Array:
     Returns:
       complex [N], those with the largest real part first.
 
-    >>> eigenvalues(vector_field(dirac_gan()), {"generator": 0.0, "discriminator": 0.0}).imag
+    >>> eigenvalues(vector_field(dirac_gan()), {"generator": 0.0, "discriminator": 0.0}).imag.round(4)
     Array([ 0.5, -0.5], dtype=float32)
     """
     values = jnp.linalg.eigvals(jacobian(field, params))

@@ -56,6 +56,15 @@ def test_the_readme_does_what_it_says():
     assert names["parallel_lines"](0.5).w1 == 0.5
 
 
+@pytest.mark.slow
+def test_the_new_recipe_learns(tmp_path, monkeypatch):
+    """Codes of no meaning have a purity of a tenth, or a little more for the most frequent digit of each."""
+    monkeypatch.chdir(tmp_path)
+    names = run("docs/new_recipe.md", most=None)
+    assert names["purity"] > 0.6
+    assert len(set(names["seen"].argmax(axis=1))) >= 7  # digits that have a code
+
+
 def commands(text: str) -> list[str]:
     """The command lines of a page: those of its shell blocks, and those in the text that say more than a name."""
     blocks = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL)).replace("\\\n", " ")
