@@ -131,6 +131,7 @@ def test_arnoldi_finds_the_outermost_eigenvalues():
 # Recipes and runs.
 
 
+@pytest.mark.long
 def test_recipes_tell_their_losses():
     options = {"channel_base": 8, "channel_max": 2, "mapping_layers": 1}
     generator = StyleGenerator((8, 8, 1), latent_dim=2, w_dim=2, **options)
@@ -145,6 +146,7 @@ def test_recipes_tell_their_losses():
         diagnose(style._replace(losses={}), None, batch, key())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("engine", ["sharded", "shard_map"])
 def test_a_run_writes_them_down(tmp_path, engine):
     config = GANConfig(

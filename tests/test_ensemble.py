@@ -33,6 +33,7 @@ def close(a, b):
         np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("own_batches", [False, True])
 def test_members_are_what_they_are_alone(no_key_checks, own_batches):
     gans, n = ensemble(build, {"clip": CLIPS}, own_batches=own_batches), len(CLIPS)

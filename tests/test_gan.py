@@ -132,6 +132,7 @@ def test_each_player_moves_only_itself():
         assert difference(new.variables, state.variables) > 0
 
 
+@pytest.mark.long
 def test_samples_come_from_the_averaged_generator():
     g = gan(*dcgans(), latent_dim=LATENT, half_life=1e9)
     state = g.init(jax.random.key(0))

@@ -77,6 +77,7 @@ def seen(network):
     return network(floats(images(2, 40, 56)))
 
 
+@pytest.mark.long
 def test_the_numbers_are_those_of_torch_fidelity(seen):
     features, logits = seen
     assert features.shape == (2, 2048) and logits.shape == (2, 1008)

@@ -24,6 +24,7 @@ def seen(mnist):
     return extract(digits(), np.split(mnist["image"], 10))
 
 
+@pytest.mark.long
 def test_it_is_small_and_knows_mnist(mnist, seen):
     assert len((resources.files("jaxgan.metrics") / WEIGHTS).read_bytes()) < 300_000
     assert seen.features.shape == (10_000, 64)

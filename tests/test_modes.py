@@ -16,6 +16,7 @@ from jaxgan.train import keys, train
 TINY = {"width": 4, "depth": 1, "batch": 8, "steps": 3, "decay_steps": 3}
 
 
+@pytest.mark.long
 def test_a_member_is_the_run_of_its_seed(no_key_checks, tmp_path, monkeypatch):
     """The samples that are counted are those that the trained state of ``jaxgan train --seed`` draws."""
     seen = []

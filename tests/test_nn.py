@@ -132,6 +132,7 @@ def test_dtype_is_of_the_computation_alone(generator, discriminator):
     assert "bf16[2," in text
 
 
+@pytest.mark.long
 def test_batch_statistics_are_shared_over_an_axis():
     x = draw(0, 8, 8, 8, 1)
     d = nn.DCGANDiscriminator(4)

@@ -169,6 +169,7 @@ def test_a_scan_is_its_steps_one_by_one(name):
     np.testing.assert_allclose(metrics["discriminator_loss"], losses, rtol=1e-5)
 
 
+@pytest.mark.long
 def test_parameters_split_over_devices_compute_the_same_and_take_a_part_of_the_memory():
     g = gan(
         MLPGenerator((3,), 128, 2, None), MLPDiscriminator(128, 2), latent_dim=LATENT, g_tx=optax.adam(1e-3), d_tx=TX

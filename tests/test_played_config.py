@@ -72,6 +72,7 @@ def test_stylegan2_is_given_the_rule_and_the_lookahead(monkeypatch):
     assert given.keys() <= stylegan2.__kwdefaults__.keys()
 
 
+@pytest.mark.long
 def test_weights_of_rules_are_swept(tmp_path, no_key_checks):
     """Members of one seed, which differ in the weight alone: without it they move otherwise."""
     config = GANConfig(**FIELDS, rule="consensus", steps=3, samples=4)

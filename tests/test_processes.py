@@ -110,6 +110,7 @@ def test_a_checkpoint_of_two_processes_restores_on_any_engine_to_the_bit(two, na
         assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
 
 
+@pytest.mark.long
 def test_one_process_goes_on_with_the_run_of_two(two, tmp_path):
     shutil.copytree(two, tmp_path / "run")
     config = dataclasses.replace(CONFIG, steps=60)

@@ -68,6 +68,7 @@ def test_the_measure_of_coverage():
     assert not mode_counts((RING.modes[:1] + RING.modes[1:2]) / 2).any()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_2000_steps_without_a_nan(name):
     g = gan(*networks(16, 2), latent_dim=2, objective=OBJECTIVES[name]())

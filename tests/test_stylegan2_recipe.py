@@ -124,6 +124,7 @@ def test_a_step_equals_the_papers_written_out(trained):
     assert metrics[0]["r1"].count == metrics[0]["path_penalty"].count == 1
 
 
+@pytest.mark.long
 def test_regularisers_rest_between_their_steps(trained):
     _, states, metrics = trained
     assert metrics[1]["r1"].count == metrics[1]["path_penalty"].count == 0

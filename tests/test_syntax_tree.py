@@ -77,7 +77,9 @@ def test_there_are_files_to_scan():
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_nothing_that_is_loaded_runs_code(path):
-    assert not faults(path.read_text())
+    # The command line may start its own process anew, with the words that it was started with.
+    allowed = ["os.execve"] if path.name == "tuning.py" else []
+    assert faults(path.read_text()) == allowed
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,7 @@ def test_a_run_that_was_cut_goes_on_to_the_same_bits(run, tmp_path):
         assert x.tobytes() == y.tobytes()
 
 
+@pytest.mark.long
 def test_folders_are_translated_at_any_size(folders, run, tmp_path, capsys):
     main(["translate", str(run), str(folders / "new"), "--full-size", "--out", str(tmp_path), "--batch", "2"])
     assert "3 translations" in capsys.readouterr().out

@@ -54,6 +54,7 @@ def test_what_the_environment_says_stays(tmp_path):
     assert look(tmp_path, **own)[:3] == list(own.values())
 
 
+@pytest.mark.long
 def test_a_second_start_finds_the_program(tmp_path):
     """The second process reads what the first compiled: both take the same steps, and nothing is compiled anew."""
     environment = {k: v for k, v in os.environ.items() if k not in ("JAX_COMPILATION_CACHE_DIR", "XLA_FLAGS")}

@@ -85,7 +85,8 @@ def encode(label: Array | np.ndarray | None, classes: int | None, name: str = "l
     if jnp.issubdtype(label.dtype, jnp.floating):
         return label.astype(jnp.float32)
     known = (label >= 0) & (label < classes)
-    return jnp.where(known[..., None], jax.nn.one_hot(label, classes), jnp.nan).reshape(len(label), -1)
+    codes = jnp.where(known[..., None], jax.nn.one_hot(label, classes), jnp.nan)
+    return codes if label.ndim == 1 else codes.reshape(label.shape[0], -1)
 
 
 def check_conditions(network: nn.Module, names: Collection[str]) -> None:
