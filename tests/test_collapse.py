@@ -237,6 +237,7 @@ def test_the_generator_seeks_modes():
 # Engines.
 
 
+@pytest.mark.long
 def test_every_engine_computes_the_step_of_one_device():
     """Packs lie on one device; kernels and distances are of the global batch."""
 

@@ -24,7 +24,7 @@ ADAPTIVE = {"augment": "ada", "images_to_one": 100.0}
 slow = pytest.mark.slow
 CONFIGS = {
     "gan": MLP,
-    "batch norm": dataclasses.replace(CONV, conditioning="projection"),
+    "batch norm": pytest.param(dataclasses.replace(CONV, conditioning="projection"), marks=pytest.mark.long),
     # RMSProp, clipping, several updates in a step, each with a batch of its own; the learning rates fall.
     "wgan": pytest.param(
         dataclasses.replace(

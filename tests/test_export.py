@@ -145,6 +145,7 @@ def original(trained, name: str, given: dict[str, np.ndarray]) -> np.ndarray:
     return program(trained.state, given["latents"], label, given.get("psi"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("run", ALL)
 def test_a_process_without_jaxgan_makes_the_same_bits(place, run):
     trained = restore(place(run))

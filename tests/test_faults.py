@@ -204,6 +204,7 @@ def test_a_disk_that_is_full(tmp_path):
     assert integrity.digests(state) == integrity.digests(train(TINY, tmp_path / "whole"))
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a small disk")
 def test_a_small_disk_and_its_exit_status(tmp_path, command):
     disk = tmp_path / "disk"

@@ -119,6 +119,7 @@ def test_one_all_reduce_an_update_carries_exactly_its_gradients(name):
         assert numbers <= reduced <= numbers + 8  # scalar metrics ride along
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", parallel.ENGINES)
 def test_devices_share_the_work(name):
     """Latents come from a key, and nothing but `axis.rows` says that they may be split."""
@@ -152,6 +153,7 @@ def test_no_call_after_the_first_compiles(name):
         jax.monitoring.clear_event_listeners()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", parallel.ENGINES)
 def test_a_scan_is_its_steps_one_by_one(name):
     e = engine(name, 2)
@@ -183,6 +185,7 @@ def test_parameters_split_over_devices_compute_the_same_and_take_a_part_of_the_m
     assert held < 0.35 * sum(leaf.nbytes for leaf in jax.tree.leaves(state))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "name", [None, "shard_map", *(pytest.param(n, marks=pytest.mark.slow) for n in ("sharded", "pmap"))]
 )

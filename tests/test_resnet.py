@@ -221,6 +221,7 @@ def test_dtype_is_of_the_computation_alone():
         assert {a.dtype for a in blocks if a.shape == (B, 16, 16, 2)} == {jnp.dtype(jnp.bfloat16)}
 
 
+@pytest.mark.long
 def test_remat_changes_no_number():
     variables = variables_of(nn.ResNetDiscriminator(2), B, 32, 32, 1)
     x = draw(0, B, 32, 32, 1)

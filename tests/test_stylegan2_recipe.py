@@ -131,6 +131,7 @@ def test_regularisers_rest_between_their_steps(trained):
     assert states[2].memory["path_length"] == states[1].memory["path_length"] > 0
 
 
+@pytest.mark.long
 def test_samples_are_drawn_with_the_average_and_truncated_to_the_mean_style(trained):
     gan, states, _ = trained
     state = states[-1]
