@@ -17,6 +17,7 @@ from jaxgan.nn.minibatch import MinibatchDiscrimination as MinibatchDiscriminati
 from jaxgan.nn.minibatch import MinibatchStd as MinibatchStd
 from jaxgan.nn.mlp import MLPDiscriminator as MLPDiscriminator
 from jaxgan.nn.mlp import MLPGenerator as MLPGenerator
+from jaxgan.nn.norm import BatchNorm as BatchNorm
 from jaxgan.nn.r3gan import R3Discriminator as R3Discriminator
 from jaxgan.nn.r3gan import R3Generator as R3Generator
 from jaxgan.nn.r3gan import grouped_conv as grouped_conv

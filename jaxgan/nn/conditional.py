@@ -16,6 +16,7 @@ import numpy as np
 from jax.core import Tracer
 
 from jaxgan.errors import InputError
+from jaxgan.nn.norm import BatchNorm
 from jaxgan.typing import Array
 
 
@@ -132,7 +133,7 @@ class ConditionalBatchNorm(nn.Module):
             )
             return dense(y).reshape(y.shape[0], *(1,) * (x.ndim - 2), -1)
 
-        norm = nn.BatchNorm(
+        norm = BatchNorm(
             not train, momentum=0.9, use_scale=False, use_bias=False, dtype=self.dtype, axis_name=self.axis_name
         )
         return (1 + affine("scale")) * norm(x) + affine("offset")
@@ -159,7 +160,7 @@ def batch_norm(
     """
     if y is not None:
         return ConditionalBatchNorm(dtype, axis_name)(x, y, train=train)
-    return nn.BatchNorm(not train, momentum=0.9, dtype=dtype, scale_init=scale_init, axis_name=axis_name)(x)
+    return BatchNorm(not train, momentum=0.9, dtype=dtype, scale_init=scale_init, axis_name=axis_name)(x)
 
 
 def discriminator_head(

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from jaxgan.errors import InputError
 from jaxgan.nn.conv import Conv, ConvTranspose
+from jaxgan.nn.sums import spread, total
 from jaxgan.typing import Array
 
 _INIT = nn.initializers.normal(0.02)
@@ -32,9 +33,10 @@ def instance_norm(x: Array, eps: float = 1e-5) -> Array:
     Array([-0.999995,  0.999995], dtype=float32)
     """
     wide = x.astype(jnp.float32)
-    centred = wide - jnp.mean(wide, (1, 2), keepdims=True)
-    variance = jnp.mean(jnp.square(centred), (1, 2), keepdims=True)
-    return (centred * jax.lax.rsqrt(variance + eps)).astype(x.dtype)
+    pixels = x.shape[1] * x.shape[2]
+    centred = wide - spread(total(wide, images=True) / pixels, x.shape)
+    variance = total(jnp.square(centred), images=True) / pixels
+    return (centred * spread(jax.lax.rsqrt(variance + eps), x.shape)).astype(x.dtype)
 
 
 def reflect(x: Array, pad: int) -> Array:
@@ -135,7 +137,7 @@ class UNetGenerator(nn.Module):
             x = jnp.concatenate([skip, instance_norm(x)], axis=-1)
         x = ConvTranspose(self.channels, self.dtype, _INIT)(nn.relu(x))
         bias = self.param("bias", nn.initializers.zeros, (self.channels,))
-        return jnp.tanh(x.astype(jnp.float32) + bias)
+        return jnp.tanh(x.astype(jnp.float32) + spread(bias, x.shape))
 
 
 class PatchDiscriminator(nn.Module):

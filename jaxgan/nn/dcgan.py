@@ -13,6 +13,7 @@ from jaxgan.errors import InputError
 from jaxgan.nn.conditional import batch_norm, discriminator_head, encode
 from jaxgan.nn.conv import Conv, ConvTranspose
 from jaxgan.nn.minibatch import MinibatchDiscrimination
+from jaxgan.nn.sums import spread
 from jaxgan.typing import Array
 
 _INIT = nn.initializers.normal(0.02)
@@ -83,7 +84,7 @@ class DCGANGenerator(nn.Module):
         for i in reversed(range(k)):
             x = layer(self, x, y, self.width << (i - 1) if i else channels)
         bias = self.param("bias", nn.initializers.zeros, (channels,))
-        return jnp.tanh(x.astype(jnp.float32) + bias)
+        return jnp.tanh(x.astype(jnp.float32) + spread(bias, x.shape))
 
 
 class DCGANDiscriminator(nn.Module):

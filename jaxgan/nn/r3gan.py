@@ -20,6 +20,7 @@ from jaxgan.errors import InputError
 from jaxgan.nn.conditional import encode
 from jaxgan.nn.conv import Conv
 from jaxgan.nn.resample import downsample2, upsample2
+from jaxgan.nn.sums import spread
 from jaxgan.typing import Array
 
 _SLOPE = 0.2
@@ -211,7 +212,7 @@ class _Block(nn.Module):
         y = nn.leaky_relu(y, _SLOPE)
         kernel = self.param("kernel", init, (3, 3, self.group, y.shape[-1]))
         bias = self.param("bias", nn.initializers.zeros, (y.shape[-1],))
-        y = grouped_conv(y, kernel.astype(self.dtype)) + bias.astype(self.dtype)
+        y = grouped_conv(y, kernel.astype(self.dtype)) + spread(bias.astype(self.dtype), y.shape)
         y = nn.leaky_relu(y, _SLOPE)
         zeros = nn.initializers.zeros
         return x + Conv(x.shape[-1], 1, use_bias=False, dtype=self.dtype, kernel_init=zeros, name="project")(y)

@@ -19,6 +19,7 @@ from jaxgan.nn.conditional import check_labels, encode
 from jaxgan.nn.conv import conv, conv_transpose
 from jaxgan.nn.minibatch import MinibatchStd
 from jaxgan.nn.resample import BINOMIAL, downsample2, upfirdn, upsample2
+from jaxgan.nn.sums import spread
 from jaxgan.typing import Array, Key
 
 _NORMAL = nn.initializers.normal(1.0)
@@ -52,7 +53,7 @@ def modulated_conv(x: Array, kernel: Array, style: Array, *, demodulate: bool = 
         fan_in = math.prod(kernel.shape[:-1])
         kernel = kernel / (math.sqrt(fan_in) * _largest(kernel, (0, 1, 2)))
         style = style / _largest(style, 1)
-    scaled = x * style[:, None, None].astype(x.dtype)
+    scaled = x * spread(style.astype(x.dtype), x.shape)
     weight = kernel.astype(x.dtype)
     if up:
         out = upfirdn(conv_transpose(scaled, weight, padding=kernel.shape[0] // 2 - 1), 2 * BINOMIAL, pad=(1, 1))
@@ -62,7 +63,7 @@ def modulated_conv(x: Array, kernel: Array, style: Array, *, demodulate: bool = 
         return out
     squares = jnp.sum(jnp.square(kernel), (0, 1))
     power = jnp.matmul(jnp.square(style), squares, precision="highest")  # accelerators round to fewer bits by default
-    return out * jax.lax.rsqrt(power + 1e-8)[:, None, None].astype(x.dtype)
+    return out * spread(jax.lax.rsqrt(power + 1e-8).astype(x.dtype), out.shape)
 
 
 class StyleGenerator(nn.Module):
@@ -273,7 +274,7 @@ class EqualConv(nn.Module):
         kernel = kernel / math.sqrt(math.prod(kernel.shape[:-1]))
         x = conv(x, kernel.astype(x.dtype), stride=self.stride, padding=self.padding)
         if self.use_bias:
-            x += self.param("bias", nn.initializers.zeros, (self.features,)).astype(x.dtype)
+            x += spread(self.param("bias", nn.initializers.zeros, (self.features,)).astype(x.dtype), x.shape)
         return x
 
 
@@ -361,8 +362,9 @@ class _StyleConv(nn.Module):
         style = EqualDense(x.shape[-1], bias=1.0, name="style")(w)
         kernel = self.param("kernel", _NORMAL, (3, 3, x.shape[-1], self.features))
         x = modulated_conv(x, kernel, style, up=self.up)
-        x += (self.param("noise_strength", nn.initializers.zeros, ()) * noise).astype(x.dtype)
-        x += self.param("bias", nn.initializers.zeros, (self.features,)).astype(x.dtype)
+        strength = jnp.broadcast_to(self.param("noise_strength", nn.initializers.zeros, ()), (self.features,))
+        x += (spread(strength, x.shape) * noise).astype(x.dtype)
+        x += spread(self.param("bias", nn.initializers.zeros, (self.features,)).astype(x.dtype), x.shape)
         return _activate(x)
 
 
@@ -374,7 +376,7 @@ class _ToRGB(nn.Module):
         style = EqualDense(x.shape[-1], bias=1.0, name="style")(w) / math.sqrt(x.shape[-1])
         kernel = self.param("kernel", _NORMAL, (1, 1, x.shape[-1], self.colours))
         x = modulated_conv(x, kernel, style, demodulate=False)
-        return _clamp(x + self.param("bias", nn.initializers.zeros, (self.colours,)).astype(x.dtype))
+        return _clamp(x + spread(self.param("bias", nn.initializers.zeros, (self.colours,)).astype(x.dtype), x.shape))
 
 
 class _DownBlock(nn.Module):
