@@ -90,6 +90,7 @@ def _adjoint_product(y: Array, kernel: Array, *, size: tuple[int, ...], stride: 
 def _weigh_fast(x: Array, y: Array, *, size: tuple[int, ...], stride: int, padding: int) -> Array:
     # Images are channels here, and channels are images; the transposes are written down because only then the layout
     # is the fast one. Pixels beyond the last position of the kernel are left out.
+    x, y = jax.lax.optimization_barrier((x, y))
     used = [stride * (n - 1) + k - 2 * padding for n, k in zip(y.shape[1:3], size[2:], strict=True)]
     pads = [(padding, padding + n - have) for n, have in zip(used, size[:2], strict=True)]
     out = _conv(x.transpose(3, 1, 2, 0), y.transpose(1, 2, 0, 3), pads, rhs_dilation=(stride, stride))
