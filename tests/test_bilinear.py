@@ -15,6 +15,7 @@ from jaxgan import nn
 SHAPES = [
     (16, 8, 32, 17, 4, 2, 1), (16, 9, 33, 5, 3, 2, 1), (2, 8, 3, 6, 4, 2, 1), (2, 8, 1, 4, 3, 1, 1),
     (16, 7, 32, 4, 3, 1, 0), (3, 10, 2, 3, 5, 3, 0), (2, 11, 20, 3, 3, 3, 1),
+    (2, 32, 17, 3, 3, 2, 1), (1, 33, 18, 3, 4, 3, 2), (2, 32, 16, 2, 5, 2, 0),
 ]  # fmt: skip
 
 
@@ -31,7 +32,7 @@ def reference(x, kernel, *, stride, padding):
 
 def both(shape):
     n, side, c, d, k, stride, padding = shape
-    x, kernel = draw(0, n, side, side + 1, c), draw(1, k, k, c, d) / (k * k * c) ** 0.5
+    x, kernel = draw(0, n, side, side + stride, c), draw(1, k, k, c, d) / (k * k * c) ** 0.5
     options = {"stride": stride, "padding": padding}
     return x, kernel, partial(nn.conv, **options), partial(reference, **options)
 

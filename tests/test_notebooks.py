@@ -22,7 +22,7 @@ def test_there_are_notebooks():
 @pytest.mark.long
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_runs(path, monkeypatch):
-    # Compiling takes most of the time. The eight devices of the tests slow a notebook down; the one that wants them asks
+    # Most of the time is compiling. The eight devices of the tests slow a notebook down: the one that wants them asks
     # for them by itself.
     monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
     env = os.environ | {"JAXGAN_NOTEBOOK_STEPS": SHARE, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(path.parents[1])}

@@ -28,6 +28,8 @@ _LAYOUT = ("NHWC", "HWIO", "NHWC")
 # convolution of fewer channels than two; and the fast weight gradient, which sums over images as its channels, of fewer
 # images times channels.
 _FEW_ADJOINT, _FEW, _FEW_WEIGH = 16, 2, 512
+# From so many pixels on, zeros between them cost more than four convolutions without.
+_MANY_PIXELS = 1024
 
 
 def correlate(x: Array, kernel: Array, stride: int, padding: int) -> Array:
@@ -69,12 +71,37 @@ def _correlate_product(x: Array, kernel: Array, *, size: tuple[int, ...], stride
 
 
 def _adjoint_fast(y: Array, kernel: Array, *, size: tuple[int, ...], stride: int, padding: int) -> Array:
+    even = all(n % stride == 0 and k >= stride for n, k in zip(size[:2], size[2:], strict=True))
+    if stride > 1 and even and size[0] * size[1] >= _MANY_PIXELS:
+        return _adjoint_by_phases(y, kernel, size=size, stride=stride, padding=padding)
     # The kernel slides, turned round, over y with zeros in between; at the end there are pixels that it never reached.
     pads = [
         (k - 1 - padding, k - 1 - padding + (n + 2 * padding - k) % stride)
         for n, k in zip(size[:2], size[2:], strict=True)
     ]
     return _conv(y, kernel[::-1, ::-1].swapaxes(2, 3), pads, lhs_dilation=(stride, stride))
+
+
+def _adjoint_by_phases(y: Array, kernel: Array, *, size: tuple[int, ...], stride: int, padding: int) -> Array:
+    """Without zeros in between: each position between two pixels of y by the taps that reach it, at most half of them.
+
+    Pixel s i + r gets tap a from y[i + (r + p - a) / s], wherever that is a whole number.
+    """
+    turned = kernel[::-1, ::-1].swapaxes(2, 3)
+
+    def phase(r: int, axis: int) -> tuple[slice, tuple[int, int]]:
+        n, k, least = size[axis] // stride, size[2 + axis], (r + padding) % stride
+        most = least + (k - 1 - least) // stride * stride
+        # Turned round, tap a is number k - 1 - a; offsets run from that of the last tap to that of the first.
+        taps = slice(k - 1 - most, k - least, stride)
+        return taps, ((most - r - padding) // stride, n + (r + padding - least) // stride - y.shape[1 + axis])
+
+    def row(r: int) -> Array:
+        (rows, above), columns = phase(r, 0), [phase(q, 1) for q in range(stride)]
+        return jnp.stack([_conv(y, turned[rows, cols], [above, beside]) for cols, beside in columns], axis=3)
+
+    image = jnp.stack([row(r) for r in range(stride)], axis=2)
+    return image.reshape(len(y), *size[:2], kernel.shape[2])
 
 
 def _adjoint_product(y: Array, kernel: Array, *, size: tuple[int, ...], stride: int, padding: int) -> Array:
