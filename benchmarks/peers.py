@@ -25,7 +25,7 @@ def load(module: nn.Module, params: dict[str, Any]) -> nn.Module:
             for part in name:
                 tree = tree[part]
             value = np.array(tree)
-            tensor.copy_(torch.from_numpy(np.ascontiguousarray(value.transpose(turn) if turn else value)))
+            tensor.copy_(torch.from_numpy(value.transpose(turn).copy() if turn else value))
     return module.to(memory_format=torch.channels_last)
 
 
