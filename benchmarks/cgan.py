@@ -15,6 +15,7 @@ import tyro
 from peers import ConcatDiscriminator, ConcatGenerator, DCGANDiscriminator, DCGANGenerator, Step, images, load
 from race import Draws, Ours, check_same, entry, race
 
+from jaxgan.config import GANConfig
 from jaxgan.presets import PRESETS
 from jaxgan.tuning import tune
 
@@ -30,7 +31,9 @@ def main(width: int = 32, batch: int = 64, rounds: int = 9) -> None:
         rounds: How often each side is timed.
     """
     tune()
-    config = dataclasses.replace(PRESETS["cgan-mnist"].config, width=width, batch=batch)
+    preset = PRESETS["cgan-mnist"].config
+    assert isinstance(preset, GANConfig)
+    config = dataclasses.replace(preset, width=width, batch=batch)
     ours = Ours.of(config)
     generator = DCGANGenerator(28, 1, width, config.latent_dim + _CLASSES)
     discriminator = DCGANDiscriminator(28, 1 + _CLASSES, width, norm=True)

@@ -17,6 +17,7 @@ import tyro
 from peers import ResNetDiscriminator, ResNetGenerator, Step, images, load, normalise
 from race import Draws, Ours, check_same, entry, race
 
+from jaxgan.config import GANConfig
 from jaxgan.presets import PRESETS
 from jaxgan.tuning import tune
 
@@ -31,6 +32,7 @@ def main(width: int = 64, batch: int = 64, rounds: int = 9) -> None:
     """
     tune()
     preset = PRESETS["sngan-cifar10"].config
+    assert isinstance(preset, GANConfig)
     config = dataclasses.replace(preset, data="cifar10_jpeg", width=width, batch=batch, decay_steps=None)
     ours = Ours.of(config, config.d_steps)
     g = load(ResNetGenerator(width, config.latent_dim), ours.state.params["generator"])
