@@ -120,9 +120,8 @@ class Step:
                 loss = loss + ((real_logits - 1).square().mean() + fake_logits.square().mean()) / 2
             return loss
 
-        self.generator_loss, self.discriminator_loss = (
-            torch.compile(loss) if compiled else loss for loss in (generator_loss, discriminator_loss)
-        )
+        self.generator_loss = torch.compile(generator_loss) if compiled else generator_loss
+        self.discriminator_loss = torch.compile(discriminator_loss) if compiled else discriminator_loss
 
     def __call__(self, a: Tensor, b: Tensor) -> None:
         d = self.players["discriminator"][0]

@@ -219,9 +219,8 @@ class Step:
             ws = g.styles(z)
             return F.softplus(-d(g.synthesis(ws, noise))).mean(), ws[:, 0].mean(0)
 
-        self.discriminator_loss, self.generator_loss = (
-            torch.compile(loss) if compiled else loss for loss in (discriminator_loss, generator_loss)
-        )
+        self.discriminator_loss = torch.compile(discriminator_loss) if compiled else discriminator_loss
+        self.generator_loss = torch.compile(generator_loss) if compiled else generator_loss
 
     def __call__(self, real: Tensor) -> None:
         _update(self.d_tx, self.discriminator_loss(real, *self._draw(len(real))))
