@@ -54,7 +54,7 @@ def main(
     ours = Ours.of(config, d_steps)
     g = load(DCGANGenerator(size, 3, width, config.latent_dim), ours.state.params["generator"])
     d = load(DCGANDiscriminator(size, 3, width, config.d_norm), ours.state.params["discriminator"])
-    real = images(np.asarray(ours.batch["image"]))
+    real = images(np.asarray(ours.batch["image"]), d_steps)
     if objective == "wasserstein":
         tx = partial(torch.optim.RMSprop, lr=config.g_lr, alpha=0.99, eps=1e-8)
     else:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 
 def load(module: nn.Module, params: dict[str, Any]) -> nn.Module:
@@ -24,7 +25,7 @@ def load(module: nn.Module, params: dict[str, Any]) -> nn.Module:
             for part in name:
                 tree = tree[part]
             value = np.array(tree)
-            tensor.copy_(torch.from_numpy(np.ascontiguousarray(value.transpose(turn) if turn else value)))
+            tensor.copy_(torch.from_numpy(value.transpose(turn).copy() if turn else value))
     return module.to(memory_format=torch.channels_last)
 
 
@@ -42,29 +43,53 @@ def weights(module: nn.Module, of: Callable[[Tensor], Tensor] = lambda tensor: t
 
 def _pairs(module: nn.Module):
     """Name in Flax, tensor, and the axes that turn Flax's array into the tensor's and back."""
-    for path, layer in module.named_modules():
-        above = tuple(path.split(".")) if path else ()
-        for name, tensor in layer.named_parameters(recurse=False):
-            if name != "weight":
-                yield (*above, name), tensor, None, None
-            elif isinstance(layer, nn.ConvTranspose2d):
-                yield (*above, "kernel"), tensor, (2, 3, 0, 1), (2, 3, 0, 1)
-            elif isinstance(layer, nn.Conv2d):
-                yield (*above, "kernel"), tensor, (3, 2, 0, 1), (2, 3, 1, 0)
-            elif isinstance(layer, nn.Linear):
-                yield (*above, "kernel"), tensor, (1, 0), (1, 0)
-            else:
-                yield (*above, "scale"), tensor, None, None
+    for path, tensor in module.named_parameters():
+        # What spectral normalisation makes the weight of.
+        *above, name = path.replace("parametrizations.weight.original", "weight").split(".")
+        layer = module.get_submodule(".".join(above))
+        if name != "weight":
+            yield (*above, name), tensor, None, None
+        elif isinstance(layer, nn.ConvTranspose2d):
+            yield (*above, "kernel"), tensor, (2, 3, 0, 1), (2, 3, 0, 1)
+        elif isinstance(layer, nn.Conv2d):
+            yield (*above, "kernel"), tensor, (3, 2, 0, 1), (2, 3, 1, 0)
+        elif isinstance(layer, nn.Linear):
+            yield (*above, "kernel"), tensor, (1, 0), (1, 0)
+        else:
+            yield (*above, "scale"), tensor, None, None
+
+
+def normalise(module: nn.Module, vectors: dict[str, Any]) -> nn.Module:
+    """Spectral normalisation of all dense layers and convolutions, of one power iteration from jaxgan's vectors on.
+
+    Args:
+      module: whose layers are normalised, in place.
+      vectors: jaxgan's, ``{"block_0": {"SpectralNorm_0": {"kernel": f32[out]}}}``: number i of a module belongs to its
+        layer number i, as ``Conv_0``.
+    """
+    layers = [(n, x) for n, x in module.named_modules() if isinstance(x, nn.Conv2d | nn.Linear)]
+    for path, layer in layers:
+        *above, name = path.split(".")
+        tree = vectors
+        for part in above:
+            tree = tree[part]
+        vector = np.array(tree[f"SpectralNorm_{name.split('_')[1]}"]["kernel"])
+        state = spectral_norm(layer).parametrizations.weight[0]
+        # PyTorch holds both vectors: the left one is jaxgan's, and the right one follows from it.
+        state._u.copy_(torch.from_numpy(vector))
+        with torch.no_grad():
+            state._v.copy_(F.normalize(layer.parametrizations.weight.original.flatten(1).T @ state._u, dim=0))
+    return module
 
 
 class DCGANGenerator(nn.Module):
-    """`jaxgan.nn.DCGANGenerator` for sides of 4 << k pixels."""
+    """`jaxgan.nn.DCGANGenerator` for sides of 4 to 7 pixels << k."""
 
     def __init__(self, size: int, channels: int, width: int, latent_dim: int):
         super().__init__()
         self.k = int(math.log2(size // 4))
-        self.features = width << (self.k - 1)
-        self.Dense_0 = nn.Linear(latent_dim, 16 * self.features, bias=False)
+        self.base, self.features = size >> self.k, width << (self.k - 1)
+        self.Dense_0 = nn.Linear(latent_dim, self.base**2 * self.features, bias=False)
         for i in range(self.k):
             features = width << (self.k - 1 - i)
             out = features // 2 if i < self.k - 1 else channels
@@ -73,14 +98,14 @@ class DCGANGenerator(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, z: Tensor) -> Tensor:
-        x = self.Dense_0(z).view(-1, 4, 4, self.features).permute(0, 3, 1, 2)
+        x = self.Dense_0(z).view(-1, self.base, self.base, self.features).permute(0, 3, 1, 2)
         for i in range(self.k):
             x = getattr(self, f"ConvTranspose_{i}")(F.relu(getattr(self, f"BatchNorm_{i}")(x)))
         return torch.tanh(x + self.bias[:, None, None])
 
 
 class DCGANDiscriminator(nn.Module):
-    """`jaxgan.nn.DCGANDiscriminator` for sides of 4 << k pixels."""
+    """`jaxgan.nn.DCGANDiscriminator` for sides of 4 to 7 pixels << k."""
 
     def __init__(self, size: int, channels: int, width: int, norm: bool):
         super().__init__()
@@ -90,7 +115,7 @@ class DCGANDiscriminator(nn.Module):
             self.add_module(f"Conv_{i}", nn.Conv2d(into, width << i, 4, 2, 1, bias=not norm or i == 0))
             if norm and i:
                 self.add_module(f"BatchNorm_{i - 1}", nn.BatchNorm2d(width << i))
-        self.Dense_0 = nn.Linear(16 * width << (self.k - 1), 1)
+        self.Dense_0 = nn.Linear((size >> self.k) ** 2 * width << (self.k - 1), 1)
 
     def forward(self, x: Tensor) -> Tensor:
         for i in range(self.k):
@@ -98,6 +123,30 @@ class DCGANDiscriminator(nn.Module):
             x = getattr(self, f"BatchNorm_{i - 1}")(x) if self.norm and i else x
             x = F.leaky_relu(x, 0.2)
         return self.Dense_0(x.permute(0, 2, 3, 1).flatten(1))[:, 0]
+
+
+class ConcatGenerator(nn.Module):
+    """`jaxgan.nn.ConcatGenerator` for labels."""
+
+    def __init__(self, network: nn.Module, classes: int):
+        super().__init__()
+        self.network, self.classes = network, classes
+
+    def forward(self, z: Tensor, label: Tensor) -> Tensor:
+        return self.network(torch.cat([z, F.one_hot(label, self.classes).to(z.dtype)], 1))
+
+
+class ConcatDiscriminator(nn.Module):
+    """`jaxgan.nn.ConcatDiscriminator` for labels."""
+
+    def __init__(self, network: nn.Module, classes: int):
+        super().__init__()
+        self.network, self.classes = network, classes
+
+    def forward(self, x: Tensor, label: Tensor) -> Tensor:
+        y = F.one_hot(label, self.classes).to(x.dtype)[:, :, None, None]
+        x = torch.cat([x, y.expand(-1, -1, *x.shape[2:])], 1)
+        return self.network(x.contiguous(memory_format=torch.channels_last))
 
 
 class MLP(nn.Module):
@@ -192,6 +241,9 @@ class _Down(nn.Module):
 class Step:
     """One step of a GAN: d_steps updates of the discriminator, one of the generator, the average of the generator.
 
+    A discriminator with spectral normalisation judges real and fake images in one pass, with one power iteration, and
+    keeps its vectors in the generator's turn.
+
     Attributes:
       players: modules and optimisers, as `race.check_same` takes them.
     """
@@ -208,6 +260,7 @@ class Step:
         d_steps: int = 1,
         clip: float | None = None,
         penalty: float | None = None,
+        spectral: bool = False,
         keep: float = 0.997,
         compiled: bool = False,
         normal: Callable[..., Tensor] = torch.randn,
@@ -217,14 +270,15 @@ class Step:
         self.average = [p.detach().clone() for p in g.parameters()]
         self.g_tx, self.d_tx = g_tx(g.parameters()), d_tx(d.parameters())
         self.players = {"generator": (g, self.g_tx), "discriminator": (d, self.d_tx)}
-        self.d_steps, self.clip, self.keep = d_steps, clip, keep
+        self.d_steps, self.clip, self.spectral, self.keep = d_steps, clip, spectral, keep
         self.latent_dim, self.normal = latent_dim, normal
         d_loss, g_loss = _LOSSES[objective]
 
-        def discriminator_loss(real: Tensor, z: Tensor) -> Tensor:
+        def discriminator_loss(z: Tensor, real: Tensor, *label: Tensor) -> Tensor:
             with torch.no_grad():
-                fake = g(z)
-            loss = d_loss(d(real), d(fake)).mean()
+                fake = g(z, *label)
+            logits = d(torch.cat([real, fake])).chunk(2) if spectral else (d(real, *label), d(fake, *label))
+            loss = d_loss(*logits).mean()
             if penalty is not None:
                 share = uniform(len(real), 1, 1, 1)
                 mixed = (share * real + (1 - share) * fake).requires_grad_()
@@ -232,8 +286,8 @@ class Step:
                 loss = loss + penalty * (grad.flatten(1).norm(dim=1) - 1).square().mean()
             return loss
 
-        def generator_loss(z: Tensor) -> Tensor:
-            return g_loss(d(g(z))).mean()
+        def generator_loss(z: Tensor, *label: Tensor) -> Tensor:
+            return g_loss(d(g(z, *label), *label)).mean()
 
         # Derivatives of derivatives are beyond torch.compile.
         self.discriminator_loss = (
@@ -241,29 +295,32 @@ class Step:
         )
         self.generator_loss = torch.compile(generator_loss) if compiled else generator_loss
 
-    def __call__(self, real: Tensor) -> None:
+    def __call__(self, *batch: Tensor) -> None:
         g, d = self.players["generator"][0], self.players["discriminator"][0]
-        for part in real.chunk(self.d_steps):
+        parts = list(zip(*(x.chunk(self.d_steps) for x in batch), strict=True))
+        n = len(parts[-1][0])
+        d.train()
+        for part in parts:
             self.d_tx.zero_grad()
-            self.discriminator_loss(part, self.normal(len(part), self.latent_dim)).backward()
+            self.discriminator_loss(self.normal(n, self.latent_dim), *part).backward()
             self.d_tx.step()
             if self.clip is not None:
                 with torch.no_grad():
                     torch._foreach_clamp_min_(list(d.parameters()), -self.clip)
                     torch._foreach_clamp_max_(list(d.parameters()), self.clip)
-        d.requires_grad_(False)
+        d.requires_grad_(False).train(not self.spectral)
         self.g_tx.zero_grad()
-        self.generator_loss(self.normal(len(real) // self.d_steps, self.latent_dim)).backward()
+        self.generator_loss(self.normal(n, self.latent_dim), *parts[-1][1:]).backward()
         self.g_tx.step()
         d.requires_grad_(True)
         torch._foreach_lerp_(self.average, [p.detach() for p in g.parameters()], 1 - self.keep)
 
-    def run(self, real: Tensor) -> Callable[[int], None]:
-        """Steps on one batch, as `race.entry` takes them."""
+    def run(self, *batch: Tensor) -> Callable[[int], None]:
+        """Steps on one batch, images and perhaps labels, as `race.entry` takes them."""
 
         def run(steps: int) -> None:
             for _ in range(steps):
-                self(real)
+                self(*batch)
 
         return run
 
@@ -275,6 +332,13 @@ _LOSSES = {
 }
 
 
-def images(batch: np.ndarray) -> Tensor:
-    """f32[B, H, W, C] -> [B, C, H, W] with the channels last in memory."""
-    return torch.from_numpy(np.array(batch)).permute(0, 3, 1, 2)
+def images(batch: np.ndarray, slices: int = 1) -> Tensor:
+    """f32[B, H, W, C] -> [B, C, H, W] with the channels last in memory.
+
+    Args:
+      batch: of a step.
+      slices: how many updates take it apart: jaxgan's update i sees the rows i, i + slices, ...; here they follow each
+        other.
+    """
+    rows = np.arange(len(batch)).reshape(-1, slices).T.ravel()
+    return torch.from_numpy(np.asarray(batch)[rows]).permute(0, 3, 1, 2)

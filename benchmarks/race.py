@@ -31,6 +31,9 @@ from jaxgan.typing import GAN, Array, PyTree
 # How far the optimisers' moments of a parameter may be apart after one step, as a share of their norm.
 APART = 0.02
 
+# A norm that counts as zero beside that of all moments: biases before a normalisation have no gradient but rounding's.
+ZERO = 1e-5
+
 
 class Entry(NamedTuple):
     """One side of a race.
@@ -194,8 +197,9 @@ def check_same(ours: PyTree, theirs: Mapping[str, tuple[torch.nn.Module, torch.o
         seen = _flat(optax.tree.get(ours[player], name))
         other = _flat(weights(module, lambda tensor, state=tx.state, peer=peer: state[tensor][peer]))
         assert other.keys() == seen.keys(), (player, other.keys() ^ seen.keys())
+        total = np.linalg.norm([np.linalg.norm(value) for value in seen.values()])
         for leaf in seen:
-            norm = np.linalg.norm(seen[leaf])
+            norm = max(np.linalg.norm(seen[leaf]), ZERO * total)
             apart = np.linalg.norm(seen[leaf] - other[leaf])
             assert norm > 0 and apart <= APART * norm, f"{player}{leaf}: {apart:.2g} apart of {norm:.2g}"
             worst = max(worst, float(apart / norm))
