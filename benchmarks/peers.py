@@ -209,6 +209,7 @@ class Step:
         clip: float | None = None,
         penalty: float | None = None,
         keep: float = 0.997,
+        total: Callable[[Tensor], Tensor] = torch.mean,
         compiled: bool = False,
         normal: Callable[..., Tensor] = torch.randn,
         uniform: Callable[..., Tensor] = torch.rand,
@@ -219,12 +220,12 @@ class Step:
         self.players = {"generator": (g, self.g_tx), "discriminator": (d, self.d_tx)}
         self.d_steps, self.clip, self.keep = d_steps, clip, keep
         self.latent_dim, self.normal = latent_dim, normal
-        d_loss, g_loss = _LOSSES[objective]
+        d_loss, g_loss = LOSSES[objective]
 
         def discriminator_loss(real: Tensor, z: Tensor) -> Tensor:
             with torch.no_grad():
                 fake = g(z)
-            loss = d_loss(d(real), d(fake)).mean()
+            loss = total(d_loss(d(real), d(fake)))
             if penalty is not None:
                 share = uniform(len(real), 1, 1, 1)
                 mixed = (share * real + (1 - share) * fake).requires_grad_()
@@ -233,7 +234,7 @@ class Step:
             return loss
 
         def generator_loss(z: Tensor) -> Tensor:
-            return g_loss(d(g(z))).mean()
+            return total(g_loss(d(g(z))))
 
         # Derivatives of derivatives are beyond torch.compile.
         self.discriminator_loss = (
@@ -268,7 +269,7 @@ class Step:
         return run
 
 
-_LOSSES = {
+LOSSES = {
     "non_saturating": (lambda real, fake: F.softplus(-real) + F.softplus(fake), lambda fake: F.softplus(-fake)),
     "wasserstein": (lambda real, fake: fake - real, lambda fake: -fake),
     "hinge": (lambda real, fake: F.relu(1 - real) + F.relu(1 + fake), lambda fake: -fake),
