@@ -41,12 +41,13 @@ def bench(config: Config, engine: Engine, *, seconds: float = 10.0, trace: Path 
 
     Returns:
       JSON data. "images_per_second"; "step_ms" with "median", "p10", "p90" of chunks; "compile_seconds" of tracing and
-      compiling; "gflops_per_step" of matrix products and convolutions, averaged over lazy turns (`mean_flops`);
-      "matmul_tflops", what a large matrix product of the same dtype reaches here, and "mfu", the step's share of that;
-      "bandwidth_gb_s", what adding two large arrays reaches; "gb_per_step", what XLA says that the operations of a step
-      read and write on one device, and "bandwidth_share", how fast they do so as a share of that, above 1 where caches
-      serve them. Both are None where the step loops or branches, which XLA's count does not see. "peak_mib" of the
-      device, on CPUs of the process; with a trace "heaviest", the operations that took most time.
+      compiling; "waiting_share", of the time for which steps wait for data that is read ahead; "gflops_per_step" of
+      matrix products and convolutions, averaged over lazy turns (`mean_flops`); "matmul_tflops", what a large matrix
+      product of the same dtype reaches here, and "mfu", the step's share of that; "bandwidth_gb_s", what adding two
+      large arrays reaches; "gb_per_step", what XLA says that the operations of a step read and write on one device, and
+      "bandwidth_share", how fast they do so as a share of that, above 1 where caches serve them. Both are None where
+      the step loops or branches, which XLA's count does not see. "peak_mib" of the device, on CPUs of the process; with
+      a trace "heaviest", the operations that took most time.
 
     Raises:
       InputError: before anything is compiled, if the configuration, its data and the devices do not fit together.
@@ -75,7 +76,7 @@ def bench(config: Config, engine: Engine, *, seconds: float = 10.0, trace: Path 
     run(1)
     steps = _steps(run, feed.limit)
     run(steps)
-    times = []
+    times, run.waited = [], 0.0
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(times) < 3:
         times.append(run(steps) / steps)
@@ -96,6 +97,7 @@ def bench(config: Config, engine: Engine, *, seconds: float = 10.0, trace: Path 
             "steps_per_chunk": steps,
         },
         "compile_seconds": round(compile_seconds, 2),
+        "waiting_share": round(run.waited / (run.waited + steps * sum(times)), 4),
         "gflops_per_step": round(gflops, 4),
         "matmul_tflops": round(tflops, 4),
         "mfu": round(gflops / 1e3 / median / (tflops * engine.size), 4),
@@ -120,12 +122,14 @@ class _Chunks:
 
     def __init__(self, chunk: Callable, state: PyTree, sums: PyTree, feed: data.Feed, loaded: PyTree, key: Any):
         self.chunk, self.state, self.sums, self.feed, self.loaded, self.key = chunk, state, sums, feed, loaded, key
-        self.step, self.reach = 0, feed.limit
+        self.step, self.reach, self.waited = 0, feed.limit, 0.0
 
     def __call__(self, steps: int) -> float:
         """Makes so many steps; returns the seconds that they took."""
+        began = time.perf_counter()
         if self.reach is not None and self.step + steps > self.reach:
             self.loaded, self.reach = self.feed.load(self.step), self.step + (self.feed.limit or 0)
+        self.waited += time.perf_counter() - began
         began = time.perf_counter()
         self.state, self.sums, found = jax.block_until_ready(
             self.chunk(self.state, self.sums, self.loaded, np.int32(steps), self.key)

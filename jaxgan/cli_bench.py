@@ -53,6 +53,7 @@ def _print(measured: dict[str, Any], engine: Engine) -> None:
         "images/s": f"{measured['images_per_second']:,.1f}",
         "step": f"{step['median']:.3f} ms (10 %: {step['p10']:.3f}, 90 %: {step['p90']:.3f})",
         "compile": f"{measured['compile_seconds']:.1f} s",
+        "waiting for data": f"{100 * measured['waiting_share']:.1f} % of the time",
         "matrix work": f"{measured['gflops_per_step']:.3f} GFLOP a step",
         "share of matmul peak": f"{100 * measured['mfu']:.1f} % of {measured['matmul_tflops']:.3f} TFLOP/s a device",
         "share of memory bandwidth": _bandwidth(measured),

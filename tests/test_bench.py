@@ -2,12 +2,15 @@
 
 import dataclasses
 import json
+import time
 
+import numpy as np
 import pytest
 
 from jaxgan import cli, parallel
 from jaxgan.bench import bench, compare
 from jaxgan.config import GANConfig
+from jaxgan.data import from_arrays
 from jaxgan.errors import InputError
 
 TINY = GANConfig(data="digits", network="mlp", width=8, depth=1, latent_dim=4, batch=16, d_steps=2)
@@ -43,6 +46,23 @@ def test_the_share_of_memory_bandwidth():
     # At least each image once from float32; activations grow with the batch, parameters do not.
     assert one["gb_per_step"] > 64 * 64 * 4 / 1e9
     assert 1.5 < four["gb_per_step"] / one["gb_per_step"] < 4
+
+
+def test_waiting_for_data_is_told_apart_from_steps(monkeypatch):
+    """A source that takes longer than a step keeps the steps waiting; one in memory never does."""
+    images = np.zeros((64, 64, 64, 1), np.uint8)
+    source = from_arrays(images)
+
+    def slow(indices):
+        time.sleep(0.02)
+        return source.read(indices)
+
+    config = dataclasses.replace(TINY, d_steps=1)
+    for limit, read, waits in ((1, slow, True), (64, source.read, False)):
+        big = source._replace(size=1 << 20, read=lambda i, read=read: read(i % 64)) if waits else source
+        monkeypatch.setattr(GANConfig, "load", lambda _, found=big: found)
+        found = bench(dataclasses.replace(config, memory_limit=limit), parallel.jit(), seconds=0.3)["measured"]
+        assert (found["waiting_share"] > 0.2) if waits else (found["waiting_share"] == 0)
 
 
 def test_a_measurement_beside_an_earlier_one(measured):
