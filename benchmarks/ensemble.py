@@ -1,90 +1,135 @@
-"""Many seeds as one program against the same seeds one after the other: the same curves, and the ratio of time.
+"""Many small GANs at once on the ring of eight Gaussians, each with weights and data of its own, against PyTorch.
 
-python benchmarks/ensemble.py
+    python benchmarks/ensemble.py [--members 512] [--width 32] [--depth 2]
+
+jaxgan shares the members out over the cores, its steps scanned as one program. PyTorch's peers make one network of all
+members: products of stacked matrices, eager and with compiled losses, and ``vmap`` of one member's gradients, all with
+one fused optimiser for all. A loop over members, which is what comes before any of these, is timed for the first few
+and counted for all.
 """
 
-import dataclasses
-import statistics
-import time
+# PyTorch comes with the extra jaxgan[reference].
+# pyright: reportMissingImports=false
+from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+import torch
 import tyro
-from results import write
+from ensemble_peers import Members, Vmapped
+from peers import MLP, Step, load
+from race import Draws, Program, check_same, entry, race
 
-from jaxgan import data
-from jaxgan.ensemble import ensemble
-from jaxgan.presets import PRESETS
-from jaxgan.train import keys
+from jaxgan.config import GANConfig
+from jaxgan.data import Synthetic
+from jaxgan.ensemble import EACH, EACH_STATE, apart, ensemble, shares
+from jaxgan.tuning import share_cores, tune
+from jaxgan.typing import Array, PyTree
+
+# Members that the loop is timed with.
+LOOPED = 4
 
 
-def main(members: int = 32, steps: int = 2000, rounds: int = 5) -> None:
-    """Measures an ensemble of the ring GAN.
+def main(
+    members: int = 32, width: int = 32, depth: int = 2, batch: int = 64, length: int = 50, rounds: int = 9
+) -> None:
+    """Races a step of an ensemble.
 
     Args:
-        members: Seeds.
-        steps: Of each.
-        rounds: How often both ways are timed.
+        members: How many GANs.
+        width: Units of a hidden layer.
+        depth: Hidden layers of each network.
+        batch: Points of an update of each member.
+        length: Steps of one program.
+        rounds: How often each side is timed.
     """
-    config = PRESETS["gan-ring"].config
+    tune()
+    share_cores()
+    config = GANConfig(data="ring", network="mlp", width=width, depth=depth, latent_dim=2, batch=batch)
     source = config.load()
-    gan = config.build(source.shape, source.classes)
-    feed = data.feed(source, config.batch, 0)
-    configs = [dataclasses.replace(config, seed=seed) for seed in range(members)]
-    inits, step_keys, _ = (jnp.stack(same) for same in zip(*map(keys, configs), strict=True))
-    seeds = jnp.arange(members, dtype=jnp.uint32)
-    gans = ensemble(lambda: gan, {}, own_batches=True)
+    assert isinstance(source, Synthetic)
+    gans, mesh = ensemble(lambda: config.build(source.shape, source.classes), {}, own_batches=True), shares(members)
+    # Laid out before they are timed, as they stay from program to program.
+    init_keys, step_keys, data_keys = (jax.random.split(jax.random.key(i), members) for i in range(3))
+    each = jax.sharding.NamedSharding(mesh, EACH)
+    points = jax.vmap(lambda key: source.draw(key, batch)["image"])(data_keys)
+    real, keys = jax.device_put((points, step_keys), each)
+    state = jax.jit(apart(gans.init, mesh, (EACH,), EACH_STATE))(init_keys)
 
-    @jax.jit
-    def together(state):
-        def step(state, _):
-            batches = jax.vmap(lambda seed: feed.draw({}, state.step, seed))(seeds)
-            state, metrics = gans.step(state, batches, step_keys)
-            return state, metrics["discriminator_loss"]
+    def program(length: int) -> Program:
+        def steps(state: PyTree, real: Array, keys: Array) -> tuple[PyTree, dict]:
+            return jax.lax.fori_loop(0, length, lambda _, s: gans.step(s, {"image": real}, keys)[0], state), {}
 
-        return jax.lax.scan(step, state, length=steps)
+        shared = apart(steps, mesh, (EACH_STATE, EACH, EACH), (EACH_STATE, EACH))
+        return Program(jax.jit(shared, donate_argnums=0), state, real, keys, length=length)
 
-    @jax.jit
-    def alone(state, seed, key):
-        def step(state, _):
-            state, metrics = gan.step(state, feed.draw({}, state.step, seed), key)
-            return state, metrics["discriminator_loss"]
+    params = jax.device_get(state.params)
+    g = load(Members(members, 2, width, depth, 2, slope=0.0), params["generator"])
+    d = load(Members(members, 2, width, depth, 1, slope=0.2), params["discriminator"])
+    x = torch.from_numpy(np.array(real))
+    tx = partial(torch.optim.Adam, lr=config.g_lr, betas=(config.b1, config.b2), eps=1e-8, fused=True)
 
-        return jax.lax.scan(step, state, length=steps)
+    def latents(*_) -> torch.Tensor:
+        return torch.randn(members, batch, config.latent_dim)
 
-    init, init_all = jax.jit(gan.init), jax.jit(gans.init)
+    def batched(**options) -> Step:
+        # Every member's loss is a mean over its own batch.
+        options = {"normal": latents, "total": lambda losses: losses.mean(1).sum()} | options
+        return Step(g, d, config.latent_dim, "non_saturating", tx, tx, **options)
 
-    def sequential():
-        return [alone(init(inits[i]), seeds[i], step_keys[i])[1] for i in range(members)]
+    def alone(i: int, **options) -> Step:
+        own = jax.tree.map(lambda leaf: leaf[i], params)
+        one = load(MLP(2, width, depth, 2, slope=0.0), own["generator"])
+        other = load(MLP(2, width, depth, 1, slope=0.2), own["discriminator"])
+        return Step(one, other, config.latent_dim, "non_saturating", tx, tx, **options)
 
-    def at_once():
-        return together(init_all(inits))[1].T
+    looped = min(members, LOOPED)
 
-    def seconds(function):
-        began = time.perf_counter()
-        jax.block_until_ready(function())
-        return time.perf_counter() - began
+    def loop():
+        steps = [alone(i) for i in range(looped)]
 
-    one, many = np.array(sequential()), np.array(at_once())  # compiles as well
-    ratios = [seconds(sequential) / seconds(at_once) for _ in range(rounds)]
-    # Rounding differs, and a game amplifies it: the first steps agree closely, the last ones on average.
-    apart = np.abs(one - many).max(axis=0)
-    late = [curve[:, -500:].mean(axis=1) for curve in (one, many)]
-    write(
-        "ensemble",
+        def run(count: int) -> None:
+            for _ in range(count):
+                for i, step in enumerate(steps):
+                    step(x[i])
+
+        return run
+
+    draws = Draws()
+    with draws.in_jax():
+        one = program(1)
+    one(1)
+    moments = jax.device_get(one.state.opt_state)
+    same = draws.normal(batch, config.latent_dim)
+    stacked = batched(normal=lambda *_: same.expand(members, -1, -1))
+    mapped = Vmapped(g, d, "non_saturating", tx, lambda: same.expand(members, -1, -1))
+    for peer in (stacked, mapped):
+        peer(x)
+    singles = [alone(i, normal=draws.normal) for i in range(looped)]
+    for i, peer in enumerate(singles):
+        peer(x[i])
+    apart_after = [check_same(moments, peer.players, members) for peer in (stacked, mapped)]
+    apart_after += [
+        check_same(jax.tree.map(lambda leaf, i=i: leaf[i], moments), peer.players) for i, peer in enumerate(singles)
+    ]
+
+    race(
+        f"ensemble_{members}",
+        entry(partial(program, length), length),
         {
-            "preset": "gan-ring",
-            "members": members,
-            "steps": steps,
-            "sequential_over_ensemble": statistics.median(ratios),
-            "ratios": ratios,
-            "largest_difference_of_losses_at_step": {step: float(apart[step - 1]) for step in (1, 3, 10, 30, 100)},
-            "mean_loss_of_last_500_steps": {
-                "sequential": [float(late[0].mean()), float(late[0].std())],
-                "ensemble": [float(late[1].mean()), float(late[1].std())],
-            },
+            "batched matmuls": entry(lambda: batched().run(x)),
+            "batched matmuls, torch.compile": entry(lambda: batched(compiled=True).run(x)),
+            "vmap": entry(lambda: Vmapped(g, d, "non_saturating", tx, latents).run(x)),
+            "loop": entry(loop, times=members / looped),
         },
+        rounds=rounds,
+        config=config.as_data(),
+        members=members,
+        devices=mesh.size,
+        steps_per_program=length,
+        looped_members=looped,
+        parameters_of_a_member=sum(leaf.size for leaf in jax.tree.leaves(state.params)) // members,
+        apart_after_one_step=max(apart_after),
     )
 
 

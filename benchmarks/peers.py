@@ -262,6 +262,7 @@ class Step:
         penalty: float | None = None,
         spectral: bool = False,
         keep: float = 0.997,
+        total: Callable[[Tensor], Tensor] = torch.mean,
         compiled: bool = False,
         normal: Callable[..., Tensor] = torch.randn,
         uniform: Callable[..., Tensor] = torch.rand,
@@ -272,13 +273,13 @@ class Step:
         self.players = {"generator": (g, self.g_tx), "discriminator": (d, self.d_tx)}
         self.d_steps, self.clip, self.spectral, self.keep = d_steps, clip, spectral, keep
         self.latent_dim, self.normal = latent_dim, normal
-        d_loss, g_loss = _LOSSES[objective]
+        d_loss, g_loss = LOSSES[objective]
 
         def discriminator_loss(z: Tensor, real: Tensor, *label: Tensor) -> Tensor:
             with torch.no_grad():
                 fake = g(z, *label)
             logits = d(torch.cat([real, fake])).chunk(2) if spectral else (d(real, *label), d(fake, *label))
-            loss = d_loss(*logits).mean()
+            loss = total(d_loss(*logits))
             if penalty is not None:
                 share = uniform(len(real), 1, 1, 1)
                 mixed = (share * real + (1 - share) * fake).requires_grad_()
@@ -287,7 +288,7 @@ class Step:
             return loss
 
         def generator_loss(z: Tensor, *label: Tensor) -> Tensor:
-            return g_loss(d(g(z, *label), *label)).mean()
+            return total(g_loss(d(g(z, *label), *label)))
 
         # Derivatives of derivatives are beyond torch.compile.
         self.discriminator_loss = (
@@ -325,7 +326,7 @@ class Step:
         return run
 
 
-_LOSSES = {
+LOSSES = {
     "non_saturating": (lambda real, fake: F.softplus(-real) + F.softplus(fake), lambda fake: F.softplus(-fake)),
     "wasserstein": (lambda real, fake: fake - real, lambda fake: -fake),
     "hinge": (lambda real, fake: F.relu(1 - real) + F.relu(1 + fake), lambda fake: -fake),

@@ -4,6 +4,9 @@ A workload is one file with a race in it. Before anything is timed both sides ma
 the same images and latents, and their optimisers must have seen the same gradients of every parameter. Then they take
 turns, because machines drift: a round runs each side for about a second, and what counts is the median over rounds of
 the ratio within a round.
+
+Memory is what a step takes beside what stays from step to step: XLA's plan of its temporary buffers, and the most that
+PyTorch's allocator held at once, less the least. Both leave out what libraries allocate past them.
 """
 
 # PyTorch comes with the extra jaxgan[reference].
@@ -12,6 +15,7 @@ import gc
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -41,20 +45,35 @@ class Entry(NamedTuple):
     Attributes:
       run: makes so many steps, and returns when they are done.
       compile_seconds: until its first step was made.
+      temporary_mib: memory of a step.
       steps: how many steps one call makes at least.
+      times: what the time of a step counts: more than once if ``run`` makes only a part of it.
     """
 
     run: Callable[[int], None]
     compile_seconds: float
+    temporary_mib: float
     steps: int = 1
+    times: float = 1.0
 
 
-def entry(make: Callable[[], Callable[[int], None]], steps: int = 1) -> Entry:
-    """Times what comes before the first step."""
+def entry(make: Callable[[], Callable[[int], None]], steps: int = 1, times: float = 1.0) -> Entry:
+    """Times what comes before the first step, and reads the memory of the steps after it."""
     began = time.perf_counter()
     run = make()
     run(steps)
-    return Entry(run, time.perf_counter() - began, steps)
+    seconds = time.perf_counter() - began
+    size = run.temporary_bytes if isinstance(run, Program) else _allocated(run, steps)
+    return Entry(run, seconds, size / 2**20, steps, times)
+
+
+def _allocated(run: Callable[[int], None], steps: int) -> float:
+    """Bytes between the least and the most that PyTorch's allocator held while the steps were made."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        run(steps)
+    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    held = np.cumsum([event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())])
+    return float(max(held, default=0) - min(held, default=0))
 
 
 def race(name: str, ours: Entry, theirs: Mapping[str, Entry], *, rounds: int = 9, seconds: float = 1.0, **about: Any):
@@ -70,27 +89,29 @@ def race(name: str, ours: Entry, theirs: Mapping[str, Entry], *, rounds: int = 9
     """
     sides = {"jaxgan": ours, **theirs}
     counts = {}
-    for side, (run, _, least) in sides.items():
-        took = _seconds(run, least)  # the call before was the first, and may have been slower
-        counts[side] = least * max(1, round(seconds / took))
+    for side, each in sides.items():
+        took = _seconds(each.run, each.steps)  # the call before was the first, and may have been slower
+        counts[side] = each.steps * max(1, round(seconds / took))
     times: dict[str, list[float]] = {side: [] for side in sides}
     for i in range(rounds):
         order = list(sides)[:: 1 if i % 2 else -1]
         for side in order:
             gc.collect()
-            times[side].append(_seconds(sides[side].run, counts[side]) / counts[side])
+            times[side].append(sides[side].times * _seconds(sides[side].run, counts[side]) / counts[side])
     medians = {side: statistics.median(values) for side, values in times.items()}
     best = min(theirs, key=lambda side: medians[side])
-    ratios = sorted(t / j for t, j in zip(times[best], times["jaxgan"], strict=True))
+    ratios = {side: [t / j for t, j in zip(times[side], times["jaxgan"], strict=True)] for side in theirs}
     write(
         name,
         {
             **about,
             "ms_per_step": {side: round(1e3 * value, 3) for side, value in medians.items()},
             "compile_seconds": {side: round(each.compile_seconds, 2) for side, each in sides.items()},
+            "temporary_mib": {side: round(each.temporary_mib, 2) for side, each in sides.items()},
             "best_peer": best,
-            "ratio": round(statistics.median(ratios), 3),
-            "ratio_quartiles": [round(float(np.quantile(ratios, q)), 3) for q in (0.25, 0.75)],
+            "ratio": round(statistics.median(ratios[best]), 3),
+            "ratio_quartiles": [round(float(np.quantile(ratios[best], q)), 3) for q in (0.25, 0.75)],
+            "ratio_to": {side: round(statistics.median(values), 3) for side, values in ratios.items()},
             "rounds": rounds,
             "torch": torch.__version__,
             "threads": torch.get_num_threads(),
@@ -124,39 +145,52 @@ class Ours(NamedTuple):
         batch = data.feed(source, slices * config.batch, config.seed).peek(slices * config.batch)
         return cls(gan, jax.jit(gan.init)(jax.random.key(config.seed)), jax.tree.map(jnp.asarray, batch))
 
-    def stepwise(self) -> Callable[[int], None]:
+    def stepwise(self) -> "Program":
         """One compiled step, called again and again."""
-        step, key = jit().step(self.gan), jax.random.key(1)
-        state = [jax.tree.map(jnp.copy, self.state)]
+        return Program(jit().step(self.gan), self.state, self.batch, jax.random.key(1))
 
-        def run(steps: int) -> None:
-            for _ in range(steps):
-                state[0], _ = step(state[0], self.batch, key)
-            jax.block_until_ready(state[0])
-
-        return run
-
-    def scanned(self, length: int) -> Callable[[int], None]:
+    def scanned(self, length: int) -> "Program":
         """So many steps as one program."""
 
-        def steps(state: PyTree, batch: PyTree, key: Array) -> PyTree:
-            return jax.lax.scan(lambda s, _: self.gan.step(s, batch, key), state, length=length)[0]
+        def steps(state: PyTree, batch: PyTree, key: Array) -> tuple[PyTree, None]:
+            return jax.lax.scan(lambda s, _: (self.gan.step(s, batch, key)[0], None), state, length=length)
 
-        program, key = jax.jit(steps, donate_argnums=0), jax.random.key(1)
-        state = [jax.tree.map(jnp.copy, self.state)]
-
-        def run(steps: int) -> None:
-            for _ in range(steps // length):
-                state[0] = program(state[0], self.batch, key)
-            jax.block_until_ready(state[0])
-
-        return run
+        return Program(jax.jit(steps, donate_argnums=0), self.state, self.batch, jax.random.key(1), length=length)
 
     def once(self, draws: "Draws") -> PyTree:
         """The optimisers' states after one step in which every random number is one of ``draws``."""
-        with mock.patch("jaxgan.axis.draw", draws.jax):
+        with draws.in_jax():
             state, _ = jax.jit(self.gan.step)(self.state, self.batch, jax.random.key(1))
         return state.opt_state
+
+
+class Program:
+    """A compiled program, called again and again.
+
+    Attributes:
+      temporary_bytes: that it takes beside its arguments, on all devices.
+    """
+
+    def __init__(self, program: Any, state: PyTree, *args: PyTree, length: int = 1):
+        """Compiles a program.
+
+        Args:
+          program: as ``jax.jit`` makes it, (state, *args) -> (state, anything); the state is donated.
+          state: the first, of which it takes a copy.
+          *args: the same for every call.
+          length: steps of a call.
+        """
+        self.state, self.args, self.length = jax.tree.map(jnp.copy, state), args, length
+        self.compiled = program.lower(self.state, *args).compile()
+        memory = self.compiled.memory_analysis()
+        devices = max(len(leaf.sharding.device_set) for leaf in jax.tree.leaves(state))
+        beside = memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+        self.temporary_bytes = devices * beside
+
+    def __call__(self, steps: int) -> None:
+        for _ in range(steps // self.length):
+            self.state, _ = self.compiled(self.state, *self.args)
+        jax.block_until_ready(self.state)
 
 
 class Draws:
@@ -166,6 +200,10 @@ class Draws:
         """f32 of that shape."""
         rng = np.random.default_rng(list(shape))
         return (rng.random(shape) if uniform else rng.standard_normal(shape)).astype(np.float32)
+
+    def in_jax(self) -> AbstractContextManager:
+        """What is traced inside draws these numbers."""
+        return mock.patch("jaxgan.axis.draw", self.jax)
 
     def jax(self, sampler: Callable, key: Array, shape: tuple[int, ...], axis_name: str | None = None) -> Array:
         """Stands in for `jaxgan.axis.draw`."""
@@ -181,11 +219,18 @@ class Draws:
         return torch.from_numpy(self.array(shape, uniform=True))
 
 
-def check_same(ours: PyTree, theirs: Mapping[str, tuple[torch.nn.Module, torch.optim.Optimizer]]) -> float:
+def check_same(
+    ours: PyTree, theirs: Mapping[str, tuple[torch.nn.Module, torch.optim.Optimizer]], members: int = 1
+) -> float:
     """How far the optimisers' moments are apart after one step, as a share of their norm; Adam's first, RMSProp's only.
 
     They tell more than the parameters: Adam's first step is the sign of a gradient, which rounding turns where the
     gradient is nearly zero.
+
+    Args:
+      ours: the players' optimiser states.
+      theirs: the players' modules and optimisers.
+      members: of an ensemble, each of which is looked at alone; they are the leading axis of what both sides hold.
 
     Raises:
       AssertionError: if it is more than `APART`: the two sides do not compute the same.
@@ -199,10 +244,12 @@ def check_same(ours: PyTree, theirs: Mapping[str, tuple[torch.nn.Module, torch.o
         assert other.keys() == seen.keys(), (player, other.keys() ^ seen.keys())
         total = np.linalg.norm([np.linalg.norm(value) for value in seen.values()])
         for leaf in seen:
-            norm = max(np.linalg.norm(seen[leaf]), ZERO * total)
-            apart = np.linalg.norm(seen[leaf] - other[leaf])
-            assert norm > 0 and apart <= APART * norm, f"{player}{leaf}: {apart:.2g} apart of {norm:.2g}"
-            worst = max(worst, float(apart / norm))
+            a, b = seen[leaf].reshape(members, -1), other[leaf].reshape(members, -1)
+            norms = np.maximum(np.linalg.norm(a, axis=1), ZERO * total)
+            aparts = np.linalg.norm(a - b, axis=1)
+            for norm, apart in zip(norms, aparts, strict=True):
+                assert norm > 0 and apart <= APART * norm, f"{player}{leaf}: {apart:.2g} apart of {norm:.2g}"
+            worst = max(worst, float(np.max(aparts / norms)))
     return worst
 
 

@@ -1,10 +1,11 @@
-"""What the trainer costs over its bare scanned step, and whether its memory stays flat.
+"""What the trainer costs over its bare step, how long a checkpoint stalls it, and whether its memory stays flat.
 
     python benchmarks/trainer.py [--preset digits] [--steps 2000] [--rounds 5]
 
 Both run the same compiled step on the same data. The bare one is a single scan; the trainer also feeds, logs, draws
-pictures and saves checkpoints at the preset's intervals. A round measures one right after the other, and the median of
-the rounds' ratios counts, because machines drift.
+pictures and saves checkpoints at the preset's intervals. A checkpoint stalls the loop while it is copied from the
+device, and while the one before it is still being written. A round measures one right after the other, and the median
+of the rounds' ratios counts, because machines drift.
 """
 
 import dataclasses
@@ -13,6 +14,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from unittest import mock
 
 import jax
 import psutil
@@ -21,6 +23,7 @@ from results import write
 
 from jaxgan import data
 from jaxgan.presets import PRESETS
+from jaxgan.rundir import Run
 from jaxgan.runlog import read
 from jaxgan.train import keys, train
 from jaxgan.turns import slices
@@ -66,8 +69,8 @@ def main(preset: str = "digits", steps: int = 2000, rounds: int = 5) -> None:
         for i in range(rounds):
             times["bare"].append(bare_seconds())
             times["trainer"].append(trainer_seconds(Path(folder) / str(i)))
-        with _Memory() as memory:
-            trainer_seconds(Path(folder) / "memory")
+        with _Memory() as memory, mock.patch.object(Run, "save", _timed(Run.save, stalls := [])):
+            took = trainer_seconds(Path(folder) / "memory")
     steady = memory.mib[len(memory.mib) // 3 :]  # after compiling and the first pictures and checkpoints
     write(
         "trainer",
@@ -78,9 +81,20 @@ def main(preset: str = "digits", steps: int = 2000, rounds: int = 5) -> None:
             "bare_seconds": times["bare"],
             "trainer_seconds": times["trainer"],
             "median_ratio": statistics.median(t / b for b, t in zip(times["bare"], times["trainer"], strict=True)),
+            "checkpoint_stall_ms": {"median": 1e3 * statistics.median(stalls), "most": 1e3 * max(stalls)},
+            "checkpoint_stall_share": sum(stalls) / took,
             "steady_rss_mib": {"first": steady[0], "last": steady[-1], "most": max(steady)},
         },
     )
+
+
+def _timed(function, seconds):
+    def timed(*args):
+        began = time.perf_counter()
+        function(*args)
+        seconds.append(time.perf_counter() - began)
+
+    return timed
 
 
 class _Memory:

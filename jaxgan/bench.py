@@ -19,9 +19,9 @@ from jaxgan.chunk import blank, make_chunk
 from jaxgan.config import Config
 from jaxgan.errors import InputError
 from jaxgan.finite import Check
-from jaxgan.flops import mean_flops
+from jaxgan.flops import loops, mean_flops
 from jaxgan.parallel import Engine
-from jaxgan.train import keys
+from jaxgan.train import keys, make_feed
 from jaxgan.turns import slices
 from jaxgan.typing import PyTree
 
@@ -41,10 +41,13 @@ def bench(config: Config, engine: Engine, *, seconds: float = 10.0, trace: Path 
 
     Returns:
       JSON data. "images_per_second"; "step_ms" with "median", "p10", "p90" of chunks; "compile_seconds" of tracing and
-      compiling; "gflops_per_step" of matrix products and convolutions, averaged over lazy turns (`mean_flops`);
-      "matmul_tflops", what a large matrix product of the same dtype reaches here, and "mfu", the step's share of that;
-      "bandwidth_gb_s", what adding two large arrays reaches, and "bytes_per_step", None where loops hide it from XLA;
-      "peak_mib" of the device, on CPUs of the process; with a trace "heaviest", the operations that took most time.
+      compiling; "waiting_share", of the time for which steps wait for data that is read ahead; "gflops_per_step" of
+      matrix products and convolutions, averaged over lazy turns (`mean_flops`); "matmul_tflops", what a large matrix
+      product of the same dtype reaches here, and "mfu", the step's share of that; "bandwidth_gb_s", what adding two
+      large arrays reaches; "gb_per_step", what XLA says that the operations of a step read and write on one device, and
+      "bandwidth_share", how fast they do so as a share of that, above 1 where caches serve them. Both are None where
+      the step loops or branches, which XLA's count does not see. "peak_mib" of the device, on CPUs of the process; with
+      a trace "heaviest", the operations that took most time.
 
     Raises:
       InputError: before anything is compiled, if the configuration, its data and the devices do not fit together.
@@ -57,14 +60,7 @@ def bench(config: Config, engine: Engine, *, seconds: float = 10.0, trace: Path 
     source = config.load()
     gan = config.build(source.shape, source.classes, engine.axis_name)
     images = config.batch * slices(gan.step)
-    feed = data.feed(
-        source,
-        images,
-        config.seed,
-        memory_limit=config.memory_limit << 20,
-        share=engine.share(images),
-        axis_name=engine.axis_name,
-    )
+    feed = make_feed(config, source, images, engine)
     init_key, key, _ = keys(config)
     loaded = feed.load(0)
     like = jax.eval_shape(gan.init, jax.random.clone(init_key))
@@ -80,13 +76,14 @@ def bench(config: Config, engine: Engine, *, seconds: float = 10.0, trace: Path 
     run(1)
     steps = _steps(run, feed.limit)
     run(steps)
-    times = []
+    times, run.waited = [], 0.0
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(times) < 3:
         times.append(run(steps) / steps)
     median = statistics.median(times)
 
-    gflops = _gflops(config, source, images)
+    of_step = _step(config, source, images)
+    gflops, gb = _gflops(*of_step), None if loops(*of_step) else _gigabytes(chunk)
     dtype = getattr(config, "dtype", "float32")
     tflops, gb_s = _matmul_tflops(dtype), _bandwidth_gb_s()
     measured = {
@@ -100,10 +97,13 @@ def bench(config: Config, engine: Engine, *, seconds: float = 10.0, trace: Path 
             "steps_per_chunk": steps,
         },
         "compile_seconds": round(compile_seconds, 2),
+        "waiting_share": round(run.waited / (run.waited + steps * sum(times)), 4),
         "gflops_per_step": round(gflops, 4),
         "matmul_tflops": round(tflops, 4),
         "mfu": round(gflops / 1e3 / median / (tflops * engine.size), 4),
         "bandwidth_gb_s": round(gb_s, 1),
+        "gb_per_step": gb,
+        "bandwidth_share": gb and round(gb / median / gb_s, 4),
         "peak_mib": round(_peak_mib()),
     }
     if trace is not None:
@@ -122,12 +122,14 @@ class _Chunks:
 
     def __init__(self, chunk: Callable, state: PyTree, sums: PyTree, feed: data.Feed, loaded: PyTree, key: Any):
         self.chunk, self.state, self.sums, self.feed, self.loaded, self.key = chunk, state, sums, feed, loaded, key
-        self.step, self.reach = 0, feed.limit
+        self.step, self.reach, self.waited = 0, feed.limit, 0.0
 
     def __call__(self, steps: int) -> float:
         """Makes so many steps; returns the seconds that they took."""
+        began = time.perf_counter()
         if self.reach is not None and self.step + steps > self.reach:
             self.loaded, self.reach = self.feed.load(self.step), self.step + (self.feed.limit or 0)
+        self.waited += time.perf_counter() - began
         began = time.perf_counter()
         self.state, self.sums, found = jax.block_until_ready(
             self.chunk(self.state, self.sums, self.loaded, np.int32(steps), self.key)
@@ -153,18 +155,26 @@ def _steps(run: _Chunks, limit: int | None) -> int:
     return min(steps, limit or steps)
 
 
-def _gflops(config: Config, source: data.AnySource, images: int) -> float:
-    """Of a step on one device, which all devices share."""
+def _step(config: Config, source: data.AnySource, images: int) -> tuple[Callable, PyTree, PyTree, PyTree]:
+    """The step on one device, which all devices share, and the shapes of its arguments."""
     gan, feed = config.build(source.shape, source.classes), data.feed(source, images, config.seed)
     like = jax.eval_shape(gan.init, jax.random.key(0))
     batch = jax.eval_shape(lambda n: jax.tree.map(jnp.asarray, feed.peek(images)), 0)
-    args = (like, batch, jax.eval_shape(jax.random.key, 0))
+    return gan.step, like, batch, jax.eval_shape(jax.random.key, 0)
+
+
+def _gflops(step: Callable, *args: PyTree) -> float:
     nothing = jax.tree.map(lambda _: None, args)
 
-    def at(step: int) -> tuple[PyTree, PyTree]:
-        return (nothing[0].replace(step=jnp.int32(step)), *nothing[1:]), args
+    def at(number: int) -> tuple[PyTree, PyTree]:
+        return (nothing[0].replace(step=jnp.int32(number)), *nothing[1:]), args
 
-    return mean_flops(gan.step, at) / 1e9
+    return mean_flops(step, at) / 1e9
+
+
+def _gigabytes(chunk: Any) -> float:
+    """Of one step: XLA counts the body of the chunk's loop once, and what is around it is little."""
+    return chunk.cost_analysis()["bytes accessed"] / 1e9
 
 
 def _matmul_tflops(dtype: str) -> float:

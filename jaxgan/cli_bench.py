@@ -40,15 +40,23 @@ def _read(path: Path) -> dict[str, Any]:
     return then
 
 
+def _bandwidth(measured: dict[str, Any]) -> str:
+    most = f"{measured['bandwidth_gb_s']:.1f} GB/s"
+    if measured["bandwidth_share"] is None:
+        return f"unknown, of {most}: the step loops or branches"
+    return f"{100 * measured['bandwidth_share']:.1f} % of {most} a device"
+
+
 def _print(measured: dict[str, Any], engine: Engine) -> None:
     step = measured["step_ms"]
     rows = {
         "images/s": f"{measured['images_per_second']:,.1f}",
         "step": f"{step['median']:.3f} ms (10 %: {step['p10']:.3f}, 90 %: {step['p90']:.3f})",
         "compile": f"{measured['compile_seconds']:.1f} s",
+        "waiting for data": f"{100 * measured['waiting_share']:.1f} % of the time",
         "matrix work": f"{measured['gflops_per_step']:.3f} GFLOP a step",
         "share of matmul peak": f"{100 * measured['mfu']:.1f} % of {measured['matmul_tflops']:.3f} TFLOP/s a device",
-        "memory bandwidth": f"{measured['bandwidth_gb_s']:.1f} GB/s",
+        "share of memory bandwidth": _bandwidth(measured),
         "peak memory": f"{measured['peak_mib']:,} MiB",
         "devices": f"{engine.size}, {engine.name}",
     }

@@ -41,6 +41,25 @@ def mean_flops(function: Callable, at: Callable[[int], tuple[PyTree, Sequence[Py
     return total / steps
 
 
+def loops(function: Callable, *args: PyTree) -> bool:
+    """Whether a function runs a part of itself more than once, or on some steps alone: what XLA's counts do not see.
+
+    >>> loops(lambda x: jax.lax.fori_loop(0, 3, lambda _, y: y * y, x), 1.0)
+    True
+    """
+
+    def found(jaxpr: Any) -> bool:
+        for eqn in jaxpr.eqns:
+            if eqn.primitive.name in ("while", "cond") or eqn.params.get("length", 1) > 1:
+                return True
+            inner = _inner(eqn.params)
+            if inner is not None and found(_jaxpr(inner)):
+                return True
+        return False
+
+    return found(jax.make_jaxpr(function)(*args).jaxpr)
+
+
 def _count(jaxpr: Any, known: Sequence[Any], consts: Sequence[Any] = ()) -> tuple[float, list[Any]]:
     """The operations of a jaxpr, and what is known of its outputs."""
     env: _Known = {var: value for var, value in zip(jaxpr.invars, known, strict=True) if value is not None}

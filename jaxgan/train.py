@@ -93,14 +93,7 @@ def train(
         init_key, step_key, sample_key = keys(config)
         about = describe(config, source)
         images = config.batch * slices(gan.step)  # that a step consumes
-        feed = data.feed(
-            source,
-            images,
-            config.seed,
-            memory_limit=config.memory_limit << 20,
-            share=engine.share(images),
-            axis_name=engine.axis_name,
-        )
+        feed = make_feed(config, source, images, engine)
         start = _newest(run) if resume else 0
         loaded = feed.load(start)
 
@@ -294,6 +287,18 @@ def keys(config: Config) -> tuple[Key, Key, Key]:
     """The keys of a run: for the initial parameters, for the steps, for the pictures of samples."""
     init_key, step_key, sample_key = jax.random.split(jax.random.key(config.seed), 3)
     return init_key, step_key, sample_key
+
+
+def make_feed(config: Config, source: data.AnySource, images: int, engine: Engine) -> data.Feed:
+    """The feed of a run whose steps consume so many images, on all devices together."""
+    return data.feed(
+        source,
+        images,
+        config.seed,
+        memory_limit=config.memory_limit << 20,
+        share=engine.share(images),
+        axis_name=engine.axis_name,
+    )
 
 
 def describe(config: Config, source: data.AnySource) -> dict[str, Any]:

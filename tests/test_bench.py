@@ -1,12 +1,16 @@
 """`jaxgan bench` on a tiny GAN: what it writes agrees with itself, and what cannot be measured is said."""
 
+import dataclasses
 import json
+import time
 
+import numpy as np
 import pytest
 
 from jaxgan import cli, parallel
 from jaxgan.bench import bench, compare
 from jaxgan.config import GANConfig
+from jaxgan.data import from_arrays
 from jaxgan.errors import InputError
 
 TINY = GANConfig(data="digits", network="mlp", width=8, depth=1, latent_dim=4, batch=16, d_steps=2)
@@ -28,7 +32,37 @@ def test_the_numbers_agree_with_each_other(measured):
     assert 0 < step["p10"] <= step["median"] <= step["p90"]
     rate = numbers["gflops_per_step"] / 1e3 / (step["median"] / 1e3)
     assert numbers["mfu"] == pytest.approx(rate / (2 * numbers["matmul_tflops"]), abs=1e-3)
+    assert numbers["gb_per_step"] is None and numbers["bandwidth_share"] is None  # two discriminator steps: a loop
     assert measured["devices"] == 2 and measured["config"]["width"] == 8
+
+
+def test_the_share_of_memory_bandwidth():
+    one, four = (
+        bench(dataclasses.replace(TINY, d_steps=1, batch=batch), parallel.jit(), seconds=0.1)["measured"]
+        for batch in (64, 256)
+    )
+    rate = one["gb_per_step"] / (one["step_ms"]["median"] / 1e3)
+    assert one["bandwidth_share"] == pytest.approx(rate / one["bandwidth_gb_s"], rel=0.02, abs=1e-4)
+    # At least each image once from float32; activations grow with the batch, parameters do not.
+    assert one["gb_per_step"] > 64 * 64 * 4 / 1e9
+    assert 1.5 < four["gb_per_step"] / one["gb_per_step"] < 4
+
+
+def test_waiting_for_data_is_told_apart_from_steps(monkeypatch):
+    """A source that takes longer than a step keeps the steps waiting; one in memory never does."""
+    images = np.zeros((64, 64, 64, 1), np.uint8)
+    source = from_arrays(images)
+
+    def slow(indices):
+        time.sleep(0.02)
+        return source.read(indices)
+
+    config = dataclasses.replace(TINY, d_steps=1)
+    for limit, read, waits in ((1, slow, True), (64, source.read, False)):
+        big = source._replace(size=1 << 20, read=lambda i, read=read: read(i % 64)) if waits else source
+        monkeypatch.setattr(GANConfig, "load", lambda _, found=big: found)
+        found = bench(dataclasses.replace(config, memory_limit=limit), parallel.jit(), seconds=0.3)["measured"]
+        assert (found["waiting_share"] > 0.2) if waits else (found["waiting_share"] == 0)
 
 
 def test_a_measurement_beside_an_earlier_one(measured):

@@ -7,15 +7,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import PartitionSpec
 
 from jaxgan.config import GANConfig
-from jaxgan.ensemble import ensemble, member
+from jaxgan.ensemble import EACH, EACH_STATE, apart, ensemble, member, shares
 from jaxgan.errors import InputError
 from jaxgan.nn import MLPDiscriminator, MLPGenerator
 from jaxgan.recipes import Warmup, wgan
 from jaxgan.rundir import open_run
 from jaxgan.runlog import read
 from jaxgan.sample import draw_samples
+from jaxgan.state import TrainState
 from jaxgan.sweep import sweep
 from jaxgan.train import train
 
@@ -112,3 +114,21 @@ def test_what_cannot_be_swept_is_said_before_anything_is_written(tmp_path):
     assert not (tmp_path / "sweep").exists()
     with pytest.raises(InputError, match="one value a member"):
         ensemble(build, {"clip": CLIPS, "rate": CLIPS[:2]})
+
+
+@pytest.mark.parametrize("n", [48, 17])
+def test_a_device_takes_its_members_group_by_group(n):
+    """A group sees its own rows and what all members share; what all have in common comes back once."""
+    sizes = []
+
+    def function(state, shared, own):
+        sizes.append(len(own["x"]))
+        state = state.replace(step=state.step + 1, params={"w": state.params["w"] + shared})
+        return state, {"sum": own["x"].sum(axis=1) + state.params["w"]}
+
+    state = TrainState(jnp.int32(3), {"w": jnp.arange(2.0 * n)}, opt_state={}, variables={}, memory={}, average={})
+    own = {"x": jnp.arange(6.0 * n).reshape(2 * n, 3)}
+    program = apart(function, shares(2 * n, 2), (EACH_STATE, PartitionSpec(), EACH), (EACH_STATE, EACH))
+    found = jax.jit(program)(state, jnp.float32(5), own)
+    assert set(sizes) == {16 if n == 48 else 17}
+    jax.tree.map(np.testing.assert_array_equal, found, function(state, jnp.float32(5), own))

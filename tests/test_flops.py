@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from jaxgan import average, descend, every, gan, repeat, train_step
-from jaxgan.flops import mean_flops
+from jaxgan.flops import loops, mean_flops
 from jaxgan.nn.conv import conv, conv_transpose
 from jaxgan.nn.mlp import MLPDiscriminator, MLPGenerator
 from jaxgan.state import TrainState
@@ -22,6 +22,14 @@ def count(function, *args):
 
 def array(*shape):
     return jax.ShapeDtypeStruct(shape, F32)
+
+
+def test_what_xla_does_not_see():
+    x = jnp.ones(3)
+    assert not loops(jax.jit(lambda x: x @ x), x)
+    assert not loops(lambda x: jax.lax.scan(lambda c, _: (c * 2, None), x, length=1)[0], x)
+    assert loops(jax.jit(lambda x: jax.lax.scan(lambda c, _: (c * 2, None), x, length=2)[0]), x)
+    assert loops(lambda x: jax.lax.cond(x[0] > 0, jnp.sin, jnp.cos, x), x)
 
 
 def test_products_and_loops():
