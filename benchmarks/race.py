@@ -32,9 +32,9 @@ from jaxgan.config import Config
 from jaxgan.parallel import jit
 from jaxgan.typing import GAN, Array, PyTree
 
-# How far the optimisers' moments of a parameter may be apart after one step, as a share of their norm. The first updates of
-# Adam and RMSProp are signs of gradients, where rounding decides on those that are nearly zero, and a step may have five
-# of them before the generator's; a wrong slope or factor shows as tens of per cent.
+# How far the optimisers' moments of a parameter may be apart after one step, as a share of their norm. First updates of
+# Adam and RMSProp are signs of gradients, where rounding decides on those that are nearly zero, and there may be five
+# before the generator's turn; a wrong slope or factor shows as tens of per cent.
 APART = 0.05
 
 # A norm that counts as zero beside that of all moments: biases before a normalisation have no gradient but rounding's.
