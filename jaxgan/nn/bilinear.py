@@ -67,7 +67,7 @@ def _correlate_fast(x: Array, kernel: Array, *, size: tuple[int, ...], stride: i
 
 
 def _correlate_product(x: Array, kernel: Array, *, size: tuple[int, ...], stride: int, padding: int) -> Array:
-    return _patches(x, size[2:], stride, padding) @ kernel.reshape(-1, kernel.shape[-1])
+    return _patches(x, size[2:], (stride,) * 2, (padding,) * 2) @ kernel.reshape(-1, kernel.shape[-1])
 
 
 def _adjoint_fast(y: Array, kernel: Array, *, size: tuple[int, ...], stride: int, padding: int) -> Array:
@@ -125,18 +125,40 @@ def _weigh_fast(x: Array, y: Array, *, size: tuple[int, ...], stride: int, paddi
 
 
 def _weigh_product(x: Array, y: Array, *, size: tuple[int, ...], stride: int, padding: int) -> Array:
-    patches = _patches(x, size[2:], stride, padding)
+    (rows, cols), c, d = size[2:], x.shape[-1], y.shape[-1]
+    if stride * cols * c + rows * d < rows * cols * c:  # numbers to write for a position of the kernel
+        return _weigh_by_strips(x, y, size=size, stride=stride, padding=padding)
+    patches = _patches(x, size[2:], (stride,) * 2, (padding,) * 2)
     out = patches.reshape(-1, patches.shape[-1]).T @ y.reshape(-1, y.shape[-1])
     return out.reshape(*size[2:], x.shape[-1], y.shape[-1])
 
 
-def _patches(x: Array, size: tuple[int, ...], stride: int, padding: int) -> Array:
+def _weigh_by_strips(x: Array, y: Array, *, size: tuple[int, ...], stride: int, padding: int) -> Array:
+    """Patches of one row each, times y shifted by as many rows as the kernel has; rows of x by their rest, modulo s."""
+    rows, cols = size[2:]
+    strips = _patches(jnp.pad(x, ((0, 0), (padding, padding), (0, 0), (0, 0))), (1, cols), (1, stride), (0, padding))
+    kernel = []
+    for rest in range(min(stride, rows)):
+        mine = strips[:, rest::stride]
+        shifted = [
+            jnp.pad(y, ((0, 0), (t, mine.shape[1] - y.shape[1] - t), (0, 0), (0, 0)))
+            for t in range(-(-(rows - rest) // stride))
+        ]
+        out = mine.reshape(-1, mine.shape[-1]).T @ jnp.concatenate(shifted, axis=-1).reshape(
+            -1, len(shifted) * y.shape[-1]
+        )
+        kernel.append(out.reshape(cols, x.shape[-1], len(shifted), y.shape[-1]).transpose(2, 0, 1, 3))
+    by_rest = [jnp.pad(part, ((0, len(kernel[0]) - len(part)), (0, 0), (0, 0), (0, 0))) for part in kernel]
+    return jnp.stack(by_rest, axis=1).reshape(-1, cols, x.shape[-1], y.shape[-1])[:rows]
+
+
+def _patches(x: Array, size: tuple[int, ...], strides: tuple[int, int], padding: tuple[int, int]) -> Array:
     """f[B, H, W, C] -> f[B, h, w, K * L * C]: what each position of a kernel of size (K, L) sees, row by row."""
-    rows, cols = size
-    x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-    h, w = (x.shape[1] - rows) // stride + 1, (x.shape[2] - cols) // stride + 1
+    (rows, cols), (down, right) = size, strides
+    x = jnp.pad(x, ((0, 0), *((p, p) for p in padding), (0, 0)))
+    h, w = (x.shape[1] - rows) // down + 1, (x.shape[2] - cols) // right + 1
     windows = [
-        x[:, a : a + stride * (h - 1) + 1 : stride, b : b + stride * (w - 1) + 1 : stride]
+        x[:, a : a + down * (h - 1) + 1 : down, b : b + right * (w - 1) + 1 : right]
         for a in range(rows)
         for b in range(cols)
     ]
