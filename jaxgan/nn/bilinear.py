@@ -188,15 +188,16 @@ def _primitive(name: str, fast: Any, product: Any, is_fast: Any, shape: Any) -> 
 
     Args:
       name: of the primitive.
-      fast: how it is computed if ``is_fast`` of the shapes of both arguments and ``size``.
-      product: how otherwise, and where both arguments are mapped over.
-      is_fast: (shape, shape, size) -> whether.
+      fast: how it is computed if ``is_fast`` of the shapes of both arguments.
+      product: how otherwise, for kernels of a single tap, and where both arguments are mapped over.
+      is_fast: (shape, shape) -> whether.
       shape: (shape, shape, size, stride, padding) -> shape of the result.
     """
     primitive = Primitive(name)
 
     def compute(a: Array, b: Array, *, size: tuple[int, ...], **kw: Any) -> Array:
-        return (fast if is_fast(a.shape, b.shape, size) else product)(a, b, size=size, **kw)
+        taps = size[2] * size[3]
+        return (fast if taps > 1 and is_fast(a.shape, b.shape) else product)(a, b, size=size, **kw)
 
     def batch(args: Any, axes: Any, **kw: Any) -> tuple[Array, int]:
         (a, b), (at, bt) = args, axes
@@ -219,14 +220,14 @@ def _correlate_shape(x: Any, kernel: Any, *, size: Any, stride: int, padding: in
 
 
 _correlate = _primitive(
-    "correlate", _correlate_fast, _correlate_product, lambda x, kernel, _: x[3] >= _FEW, _correlate_shape
+    "correlate", _correlate_fast, _correlate_product, lambda x, kernel: x[3] >= _FEW, _correlate_shape
 )
 _adjoint = _primitive(
-    "adjoint", _adjoint_fast, _adjoint_product, lambda y, kernel, _: kernel[2] >= _FEW_ADJOINT,
+    "adjoint", _adjoint_fast, _adjoint_product, lambda y, kernel: kernel[2] >= _FEW_ADJOINT,
     lambda y, kernel, size, **_: (y[0], *size[:2], kernel[2]),
 )  # fmt: skip
 _weigh = _primitive(
-    "weigh", _weigh_fast, _weigh_product, lambda x, y, _: x[0] * x[3] >= _FEW_WEIGH,
+    "weigh", _weigh_fast, _weigh_product, lambda x, y: x[0] * x[3] >= _FEW_WEIGH,
     lambda x, y, size, **_: (*size[2:], x[3], y[3]),
 )  # fmt: skip
 

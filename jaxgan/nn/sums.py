@@ -55,8 +55,10 @@ def _sum(x: Array, *, shape: tuple[int, ...], kept: int) -> Array:
 
 
 def _sum_by_product(x: Array, *, shape: tuple[int, ...], kept: int) -> Array:
-    rows = math.prod(shape[kept:-1])
-    return (jnp.ones((rows,), x.dtype) @ x.reshape(-1, rows, shape[-1])).reshape(*shape[:kept], shape[-1])
+    if math.prod(shape[:kept]) > 1:  # sums of several images would be transposed first, which takes longer
+        return _sum(x, shape=shape, kept=kept)
+    rows = math.prod(shape[:-1])
+    return (jnp.ones((rows,), x.dtype) @ x.reshape(rows, shape[-1])).reshape(*shape[:kept], shape[-1])
 
 
 def _broadcast(v: Array, *, shape: tuple[int, ...], kept: int) -> Array:
