@@ -55,7 +55,8 @@ def _sum(x: Array, *, shape: tuple[int, ...], kept: int) -> Array:
 
 
 def _sum_by_product(x: Array, *, shape: tuple[int, ...], kept: int) -> Array:
-    if math.prod(shape[:kept]) > 1:  # sums of several images would be transposed first, which takes longer
+    # Several images would be transposed first, which takes longer; an exported batch has no number.
+    if any(not isinstance(n, int) or n > 1 for n in shape[:kept]):
         return _sum(x, shape=shape, kept=kept)
     rows = math.prod(shape[:-1])
     return (jnp.ones((rows,), x.dtype) @ x.reshape(rows, shape[-1])).reshape(*shape[:kept], shape[-1])
