@@ -67,7 +67,7 @@ def _correlate_fast(x: Array, kernel: Array, *, size: tuple[int, ...], stride: i
 
 
 def _correlate_product(x: Array, kernel: Array, *, size: tuple[int, ...], stride: int, padding: int) -> Array:
-    return _patches(x, size[2:], (stride,) * 2, (padding,) * 2) @ kernel.reshape(-1, kernel.shape[-1])
+    return _patches(x, size[2:], (stride, stride), (padding, padding)) @ kernel.reshape(-1, kernel.shape[-1])
 
 
 def _adjoint_fast(y: Array, kernel: Array, *, size: tuple[int, ...], stride: int, padding: int) -> Array:
@@ -128,7 +128,7 @@ def _weigh_product(x: Array, y: Array, *, size: tuple[int, ...], stride: int, pa
     (rows, cols), c, d = size[2:], x.shape[-1], y.shape[-1]
     if stride * cols * c + rows * d < rows * cols * c:  # numbers to write for a position of the kernel
         return _weigh_by_strips(x, y, size=size, stride=stride, padding=padding)
-    patches = _patches(x, size[2:], (stride,) * 2, (padding,) * 2)
+    patches = _patches(x, size[2:], (stride, stride), (padding, padding))
     out = patches.reshape(-1, patches.shape[-1]).T @ y.reshape(-1, y.shape[-1])
     return out.reshape(*size[2:], x.shape[-1], y.shape[-1])
 
