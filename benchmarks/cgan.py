@@ -8,12 +8,11 @@ python benchmarks/cgan.py [--width 32] [--batch 64]
 import dataclasses
 from functools import partial
 
-import jax
 import numpy as np
 import torch
 import tyro
 from peers import ConcatDiscriminator, ConcatGenerator, DCGANDiscriminator, DCGANGenerator, Step, images, load
-from race import Draws, Ours, check_same, entry, race
+from race import Draws, Ours, check_same
 
 from jaxgan.config import GANConfig
 from jaxgan.presets import PRESETS
@@ -47,18 +46,7 @@ def main(width: int = 32, batch: int = 64, rounds: int = 9) -> None:
     one = step(normal=draws.normal)
     one(real, label)
     apart = check_same(ours.once(draws), one.players)
-    race(
-        "cgan",
-        entry(ours.stepwise),
-        {
-            "eager": entry(lambda: step().run(real, label)),
-            "torch.compile": entry(lambda: step(compiled=True).run(real, label)),
-        },
-        rounds=rounds,
-        config=config.as_data(),
-        parameters=sum(x.size for x in jax.tree.leaves(ours.state.params)),
-        apart_after_one_step=apart,
-    )
+    ours.against("cgan", step, real, label, apart=apart, rounds=rounds)
 
 
 if __name__ == "__main__":

@@ -9,13 +9,12 @@ The pools of 50 earlier fakes are empty at first and fill as the steps go on, on
 # pyright: reportMissingImports=false
 from functools import partial
 
-import jax
 import numpy as np
 import torch
 import tyro
 from peers import images, load
 from peers_cyclegan import PatchDiscriminator, ResnetGenerator, Step
-from race import Draws, Ours, check_same, entry, race
+from race import Draws, Ours, check_same
 
 from jaxgan.config import CycleGANConfig
 from jaxgan.tuning import tune
@@ -42,19 +41,12 @@ def main(width: int = 16, batch: int = 1, rounds: int = 9) -> None:
     one = step()
     one(a, b)
     apart = check_same(ours.once(Draws()), one.players)
-    race(
-        "cyclegan_128",
-        entry(ours.stepwise),
-        {
-            "eager": entry(lambda: step(layout=torch.contiguous_format).run(a, b)),
-            "eager, channels last": entry(lambda: step().run(a, b)),
-            "torch.compile": entry(lambda: step(compiled=True).run(a, b)),
-        },
-        rounds=rounds,
-        config=config.as_data(),
-        parameters=sum(x.size for x in jax.tree.leaves(ours.state.params)),
-        apart_after_one_step=apart,
-    )
+    ways = {
+        "eager": {"layout": torch.contiguous_format},
+        "eager, channels last": {},
+        "torch.compile": {"compiled": True},
+    }
+    ours.against("cyclegan_128", step, a, b, apart=apart, rounds=rounds, ways=ways)
 
 
 if __name__ == "__main__":

@@ -10,12 +10,11 @@ WGAN makes five critic updates a step, as WGAN-GP does; with a penalty the criti
 from functools import partial
 from typing import Literal
 
-import jax
 import numpy as np
 import torch
 import tyro
 from peers import DCGANDiscriminator, DCGANGenerator, Step, images, load
-from race import Draws, Ours, check_same, entry, race
+from race import Draws, Ours, check_same
 
 from jaxgan.config import GANConfig
 from jaxgan.tuning import tune
@@ -75,18 +74,7 @@ def main(
     one = step(normal=draws.normal, uniform=draws.uniform)
     one(real)
     apart = check_same(ours.once(draws), one.players)
-    race(
-        f"{_NAMES[objective]}_{size}",
-        entry(ours.stepwise),
-        {
-            "eager": entry(lambda: step().run(real)),
-            "torch.compile": entry(lambda: step(compiled=True).run(real)),
-        },
-        rounds=rounds,
-        config=config.as_data(),
-        parameters=sum(x.size for x in jax.tree.leaves(ours.state.params)),
-        apart_after_one_step=apart,
-    )
+    ours.against(f"{_NAMES[objective]}_{size}", step, real, apart=apart, rounds=rounds)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ PyTorch's peers are eager steps with a fused optimiser, the two losses compiled,
 from collections.abc import Callable
 from functools import partial
 
-import jax
 import numpy as np
 import torch
 import tyro
@@ -62,10 +61,8 @@ def main(width: int = 128, depth: int = 3, batch: int = 128, length: int = 100, 
             "torch.compile of the step": entry(whole),
         },
         rounds=rounds,
-        config=config.as_data(),
         steps_per_program=length,
-        parameters=sum(x.size for x in jax.tree.leaves(ours.state.params)),
-        apart_after_one_step=apart,
+        **ours.about(apart),
     )
 
 

@@ -128,9 +128,14 @@ def _seconds(run: Callable[[int], None], steps: int) -> float:
     return time.perf_counter() - began
 
 
-class Ours(NamedTuple):
-    """A GAN of a configuration, its first state, and a batch for a step."""
+# The ways in which PyTorch makes a step, and the options of a peer's step.
+WAYS: Mapping[str, Mapping[str, Any]] = {"eager": {}, "torch.compile": {"compiled": True}}
 
+
+class Ours(NamedTuple):
+    """A configuration, its GAN, the first state, and a batch for a step."""
+
+    config: Config
     gan: GAN
     state: PyTree
     batch: dict[str, Array]
@@ -146,7 +151,7 @@ class Ours(NamedTuple):
         source = config.load()
         gan = config.build(source.shape, source.classes)
         batch = data.feed(source, slices * config.batch, config.seed).peek(slices * config.batch)
-        return cls(gan, jax.jit(gan.init)(jax.random.key(config.seed)), jax.tree.map(jnp.asarray, batch))
+        return cls(config, gan, jax.jit(gan.init)(jax.random.key(config.seed)), jax.tree.map(jnp.asarray, batch))
 
     def stepwise(self) -> "Program":
         """One compiled step, called again and again."""
@@ -159,6 +164,40 @@ class Ours(NamedTuple):
             return jax.lax.scan(lambda s, _: (self.gan.step(s, batch, key)[0], None), state, length=length)
 
         return Program(jax.jit(steps, donate_argnums=0), self.state, self.batch, jax.random.key(1), length=length)
+
+    def against(
+        self,
+        name: str,
+        step: Callable[..., Any],
+        *batch: torch.Tensor,
+        apart: Any,
+        rounds: int,
+        steps: int = 1,
+        ways: Mapping[str, Mapping[str, Any]] = WAYS,
+    ) -> None:
+        """Races single steps of both sides.
+
+        Args:
+          name: of the race.
+          step: makes a peer's step, with the options of a way; its ``run(*batch)`` makes steps on the batch.
+          *batch: what the peer takes.
+          apart: how far both are apart after one step.
+          rounds: how often each side is timed.
+          steps: how many one call makes at least, a cycle of lazy turns.
+          ways: the peers by name, and the options that make them.
+        """
+        peers = {
+            way: entry(lambda options=options: step(**options).run(*batch), steps) for way, options in ways.items()
+        }
+        race(name, entry(self.stepwise, steps), peers, rounds=rounds, **self.about(apart))
+
+    def about(self, apart: Any) -> dict[str, Any]:
+        """What every race writes down of its GAN."""
+        return {
+            "config": self.config.as_data(),
+            "parameters": sum(x.size for x in jax.tree.leaves(self.state.params)),
+            "apart_after_one_step": apart,
+        }
 
     def once(self, draws: "Draws") -> PyTree:
         """The optimisers' states after one step in which every random number is one of ``draws``."""

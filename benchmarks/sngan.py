@@ -10,12 +10,11 @@ PyTorch's discriminator has its own spectral normalisation, which starts from ja
 import dataclasses
 from functools import partial
 
-import jax
 import numpy as np
 import torch
 import tyro
 from peers import ResNetDiscriminator, ResNetGenerator, Step, images, load, normalise
-from race import Draws, Ours, check_same, entry, race
+from race import Draws, Ours, check_same
 
 from jaxgan.config import GANConfig
 from jaxgan.presets import PRESETS
@@ -45,18 +44,7 @@ def main(width: int = 64, batch: int = 64, rounds: int = 9) -> None:
     one = step(normal=draws.normal)
     one(real)
     apart = check_same(ours.once(draws), one.players)
-    race(
-        "sngan_32",
-        entry(ours.stepwise),
-        {
-            "eager": entry(lambda: step().run(real)),
-            "torch.compile": entry(lambda: step(compiled=True).run(real)),
-        },
-        rounds=rounds,
-        config=config.as_data(),
-        parameters=sum(x.size for x in jax.tree.leaves(ours.state.params)),
-        apart_after_one_step=apart,
-    )
+    ours.against("sngan_32", step, real, apart=apart, rounds=rounds)
 
 
 if __name__ == "__main__":

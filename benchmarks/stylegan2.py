@@ -9,13 +9,12 @@ Neither side mixes styles or augments images. Two steps are compared: one withou
 # pyright: reportMissingImports=false
 from functools import partial
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
 from peers import images, load
 from peers_stylegan2 import Step, StyleDiscriminator, StyleGenerator
-from race import Draws, Ours, check_same, entry, race
+from race import Draws, Ours, check_same
 
 from jaxgan.config import StyleGAN2Config
 from jaxgan.tuning import tune
@@ -69,18 +68,7 @@ def main(width: int = 16, batch: int = 16, rounds: int = 9) -> None:
         one(real)
         begun = ours._replace(state=ours.state.replace(step=jnp.int32(first)))
         apart[name] = check_same(begun.once(draws), one.players)
-    race(
-        "stylegan2_64",
-        entry(ours.stepwise, config.r1_every),
-        {
-            "eager": entry(lambda: step().run(real), config.r1_every),
-            "torch.compile": entry(lambda: step(compiled=True).run(real), config.r1_every),
-        },
-        rounds=rounds,
-        config=config.as_data(),
-        parameters=sum(x.size for x in jax.tree.leaves(ours.state.params)),
-        apart_after_one_step=apart,
-    )
+    ours.against("stylegan2_64", step, real, apart=apart, rounds=rounds, steps=config.r1_every)
 
 
 if __name__ == "__main__":
