@@ -17,6 +17,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.experimental.xla_metadata import set_xla_metadata
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
@@ -26,8 +27,8 @@ _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 # Measured on two cores: with fewer channels in its result the fast adjoint is slower than a product; so is a
 # convolution of fewer channels than two; and the fast weight gradient, which sums over images as its channels, of fewer
-# images times channels.
-_FEW_ADJOINT, _FEW, _FEW_WEIGH = 16, 2, 512
+# images times channels. To so few channels as an image has, a convolution of stride 1 is a product for each tap.
+_FEW_ADJOINT, _FEW, _FEW_WEIGH, _IMAGE = 16, 2, 512, 8
 # From so many pixels on, zeros between them cost more than four convolutions without.
 _MANY_PIXELS = 1024
 
@@ -67,7 +68,24 @@ def _correlate_fast(x: Array, kernel: Array, *, size: tuple[int, ...], stride: i
 
 
 def _correlate_product(x: Array, kernel: Array, *, size: tuple[int, ...], stride: int, padding: int) -> Array:
+    if _makes_images(*kernel.shape[2:], stride):
+        return _correlate_by_taps(x, kernel, padding)
     return _patches(x, size[2:], (stride, stride), (padding, padding)) @ kernel.reshape(-1, kernel.shape[-1])
+
+
+def _makes_images(c: int, d: int, stride: int) -> bool:
+    return stride == 1 and d <= min(c, _IMAGE)
+
+
+def _correlate_by_taps(x: Array, kernel: Array, padding: int) -> Array:
+    """What every pixel gives to each tap, then the sums of what belongs together: of columns, then of rows."""
+    rows, cols, c, d = kernel.shape
+    taps = x.reshape(-1, c) @ kernel.transpose(2, 0, 1, 3).reshape(c, -1)
+    taps = taps.reshape(*x.shape[:3], rows, cols, d)
+    taps = _pad(_pad(taps, (padding, padding), 1), (padding, padding), 2)
+    h, w = taps.shape[1] - rows + 1, taps.shape[2] - cols + 1
+    beside = functools.reduce(jnp.add, (taps[:, :, b : b + w, :, b] for b in range(cols)))
+    return functools.reduce(jnp.add, (beside[:, a : a + h, :, a] for a in range(rows)))
 
 
 def _adjoint_fast(y: Array, kernel: Array, *, size: tuple[int, ...], stride: int, padding: int) -> Array:
@@ -116,21 +134,34 @@ def _adjoint_product(y: Array, kernel: Array, *, size: tuple[int, ...], stride: 
 
 def _weigh_fast(x: Array, y: Array, *, size: tuple[int, ...], stride: int, padding: int) -> Array:
     # Images are channels here, and channels are images; the transposes are written down because only then the layout
-    # is the fast one. Pixels beyond the last position of the kernel are left out.
-    x, y = jax.lax.optimization_barrier((x, y))
-    used = [stride * (n - 1) + k - 2 * padding for n, k in zip(y.shape[1:3], size[2:], strict=True)]
+    # is the fast one. They are a function that stays one: merged with what made x and y, which the gradients of other
+    # layers need as well, they would compute all of that again, in strides. Pixels beyond the kernel's last position
+    # are left out.
+    with set_xla_metadata(inlineable="false"):
+        x, y = _turned(x, y)
+    used = [stride * (n - 1) + k - 2 * padding for n, k in zip(y.shape[:2], size[2:], strict=True)]
     pads = [(padding, padding + n - have) for n, have in zip(used, size[:2], strict=True)]
-    out = _conv(x.transpose(3, 1, 2, 0), y.transpose(1, 2, 0, 3), pads, rhs_dilation=(stride, stride))
+    out = _conv(x, y, pads, rhs_dilation=(stride, stride))
     return out.transpose(1, 2, 0, 3)
+
+
+@jax.jit
+def _turned(x: Array, y: Array) -> tuple[Array, Array]:
+    return x.transpose(3, 1, 2, 0), y.transpose(1, 2, 0, 3)
 
 
 def _weigh_product(x: Array, y: Array, *, size: tuple[int, ...], stride: int, padding: int) -> Array:
     (rows, cols), c, d = size[2:], x.shape[-1], y.shape[-1]
-    if stride * cols * c + rows * d < rows * cols * c:  # numbers to write for a position of the kernel
+    # The numbers that each way has to write for a position of the kernel; the least counts.
+    by_x, by_y, by_strips = rows * cols * c, rows * cols * d, stride * cols * c + rows * d
+    if stride == 1 and padding < min(rows, cols) and by_y < min(by_x, by_strips):
+        patches = _patches(y, size[2:], (1, 1), (rows - 1 - padding, cols - 1 - padding))
+        out = x.reshape(-1, c).T @ patches.reshape(-1, by_y)
+        return out.reshape(c, rows, cols, d).transpose(1, 2, 0, 3)[::-1, ::-1]  # seen from y, taps run backwards
+    if by_strips < by_x:
         return _weigh_by_strips(x, y, size=size, stride=stride, padding=padding)
     patches = _patches(x, size[2:], (stride, stride), (padding, padding))
-    out = patches.reshape(-1, patches.shape[-1]).T @ y.reshape(-1, y.shape[-1])
-    return out.reshape(*size[2:], x.shape[-1], y.shape[-1])
+    return (patches.reshape(-1, by_x).T @ y.reshape(-1, d)).reshape(*size[2:], c, d)
 
 
 def _weigh_by_strips(x: Array, y: Array, *, size: tuple[int, ...], stride: int, padding: int) -> Array:
@@ -188,16 +219,16 @@ def _primitive(name: str, fast: Any, product: Any, is_fast: Any, shape: Any) -> 
 
     Args:
       name: of the primitive.
-      fast: how it is computed if ``is_fast`` of the shapes of both arguments.
+      fast: how it is computed if ``is_fast``.
       product: how otherwise, for kernels of a single tap, and where both arguments are mapped over.
-      is_fast: (shape, shape) -> whether.
+      is_fast: (shape, shape, stride) -> whether.
       shape: (shape, shape, size, stride, padding) -> shape of the result.
     """
     primitive = Primitive(name)
 
-    def compute(a: Array, b: Array, *, size: tuple[int, ...], **kw: Any) -> Array:
-        taps = size[2] * size[3]
-        return (fast if taps > 1 and is_fast(a.shape, b.shape) else product)(a, b, size=size, **kw)
+    def compute(a: Array, b: Array, *, size: tuple[int, ...], stride: int, padding: int) -> Array:
+        is_it = size[2] * size[3] > 1 and is_fast(a.shape, b.shape, stride)
+        return (fast if is_it else product)(a, b, size=size, stride=stride, padding=padding)
 
     def batch(args: Any, axes: Any, **kw: Any) -> tuple[Array, int]:
         (a, b), (at, bt) = args, axes
@@ -220,14 +251,16 @@ def _correlate_shape(x: Any, kernel: Any, *, size: Any, stride: int, padding: in
 
 
 _correlate = _primitive(
-    "correlate", _correlate_fast, _correlate_product, lambda x, kernel: x[3] >= _FEW, _correlate_shape
-)
+    "correlate", _correlate_fast, _correlate_product,
+    lambda x, kernel, stride: x[3] >= _FEW and not _makes_images(*kernel[2:], stride), _correlate_shape,
+)  # fmt: skip
 _adjoint = _primitive(
-    "adjoint", _adjoint_fast, _adjoint_product, lambda y, kernel: kernel[2] >= _FEW_ADJOINT,
+    "adjoint", _adjoint_fast, _adjoint_product, lambda y, kernel, _: kernel[2] >= _FEW_ADJOINT,
     lambda y, kernel, size, **_: (y[0], *size[:2], kernel[2]),
 )  # fmt: skip
 _weigh = _primitive(
-    "weigh", _weigh_fast, _weigh_product, lambda x, y: x[0] * x[3] >= _FEW_WEIGH,
+    "weigh", _weigh_fast, _weigh_product,
+    lambda x, y, stride: x[0] * x[3] >= _FEW_WEIGH and not _makes_images(x[3], y[3], stride),
     lambda x, y, size, **_: (*size[2:], x[3], y[3]),
 )  # fmt: skip
 
