@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+from jax.experimental.xla_metadata import set_xla_metadata
 
 from jaxgan import augment as augmentation
 from jaxgan import axis
@@ -300,9 +301,19 @@ def exchange(images: Array, count: Array, fakes: Array, swap: Array, slot: Array
         return chosen.reshape(-1, *(1,) * (fakes.ndim - 1))
 
     # A slot holds what the last fake before this one left there, in this batch or in an earlier one.
-    met = jnp.where(each(last < 0), images[slot], fakes[last])
+    # What is read is read by a function that stays one, and is written back where nothing enters: so it is there before
+    # anything is written, and the pool need not be copied for that.
+    with set_xla_metadata(inlineable="false"):
+        held = _take(images, slot)
+    met = jnp.where(each(last < 0), held, fakes[last])
     shown = jnp.where(each(enters & ~fills), met, fakes)
-    return images.at[jnp.where(stays, slot, len(images))].set(fakes, mode="drop"), shown
+    left = jnp.where(each(stays), fakes, held)
+    return images.at[jnp.where(stays, slot, len(images))].set(left, mode="drop"), shown
+
+
+@jax.jit
+def _take(images: Array, slot: Array) -> Array:
+    return images[slot]
 
 
 def constant_then_linear(learning_rate: float | Array, steps: int, decay_from: int) -> optax.Schedule:
