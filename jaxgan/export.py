@@ -1,5 +1,6 @@
-"""Trained generators for programs without jaxgan: compiled functions, and weights that any framework reads."""
+"""Trained generators for programs without jaxgan: functions of JAX, ONNX models, and weights that anything reads."""
 
+import functools
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -61,6 +62,7 @@ def export(
     *,
     step: int | None = None,
     platforms: Sequence[str] = PLATFORMS,
+    onnx: bool = False,
 ) -> list[Path]:
     """Writes the averaged generator of a run for programs that have no jaxgan.
 
@@ -74,13 +76,15 @@ def export(
       out: of the files, made if need be; by default RUN/export. What it holds of an earlier export is replaced.
       step: of the checkpoint, by default the newest.
       platforms: that the functions can run on: cpu, cuda, tpu.
+      onnx: writes ``NAME.onnx`` as well: the same function of the same inputs, by their names, for onnxruntime and
+        others. Half precision becomes float32. Without it that of an earlier export is removed.
 
     Returns:
       The files.
 
     Raises:
-      InputError: before anything is traced, for no or unknown platforms, a directory that cannot be written, and as
-        `sample.restore`.
+      InputError: before anything is traced, for no or unknown platforms, a directory that cannot be written, a package
+        that is not installed, and as `sample.restore`.
 
     >>> export("runs/dcgan-mnist", platforms=["cpu"])  # doctest: +SKIP
     """
@@ -90,6 +94,8 @@ def export(
     if not platforms or len(set(platforms)) < len(platforms):
         given = ", ".join(platforms) or "none"
         raise InputError(f"platforms is {given}; name each once, and at least one of: {', '.join(PLATFORMS)}.")
+    if onnx:
+        _check_onnx()
     out = Path(run) / "export" if out is None else Path(out)
     trained = restore(run, step)
     pictures.check_out(out, suffix=None)
@@ -104,6 +110,9 @@ def export(
             "inputs": [each._asdict() for each in function.inputs],
             "output": {"dtype": str(images.dtype), "shape": [_BATCH, *images.shape[1:]]},
         }
+        if onnx:
+            files[f"{name}.onnx"] = _onnx(function)
+            about[name]["onnx"] = f"{name}.onnx"
         leaves = flatten_dict(function.variables, sep="/")
         weights |= {f"{name}/{path}": np.asarray(leaf) for path, leaf in leaves.items()}
     files["weights.safetensors"] = safetensors.numpy.save(weights)
@@ -122,6 +131,8 @@ def export(
         out.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
             replace(out / name, lambda file, content=content: file.write(content))
+        for name in found if not onnx else ():  # it has other weights
+            (out / f"{name}.onnx").unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"{out} cannot be written: {error.strerror}. Choose another place with --out.") from error
     return [out / name for name in files]
@@ -173,6 +184,23 @@ def _closed(function: Function) -> Callable[..., Array]:
     round otherwise than the program that was trained.
     """
     return lambda *inputs: function.call(jax.lax.optimization_barrier(function.variables), *inputs)
+
+
+def _check_onnx() -> None:
+    try:
+        import onnx  # noqa: F401
+    except ImportError as error:
+        raise InputError(
+            "ONNX models need an extra package: pip install 'jaxgan[onnx]', or leave --onnx out."
+        ) from error
+
+
+def _onnx(function: Function) -> bytes:
+    from jaxgan.to_onnx import convert  # an extra
+
+    names = [each.name for each in function.inputs]
+    call = functools.partial(function.call, function.variables)
+    return convert(call, dict(zip(names, _symbolic(function), strict=True)))
 
 
 def _symbolic(function: Function) -> list[jax.ShapeDtypeStruct]:

@@ -11,16 +11,18 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import onnxruntime
 import pytest
 import safetensors.numpy
 from jax import export as exports
 from PIL import Image
 
-from jaxgan import config, loader
+from jaxgan import config, loader, typing
 from jaxgan.cli import main
 from jaxgan.export import export
 from jaxgan.rundir import Run, make
 from jaxgan.sample import restore
+from jaxgan.state import TrainState
 from jaxgan.train import describe
 
 GAN = config.GANConfig(network="dcgan", width=4, latent_dim=6, batch=16, steps=1)
@@ -89,8 +91,13 @@ def place(tmp_path_factory):
 
 def write_run(path: Path, each: config.Config, rng: np.random.Generator) -> None:
     source = each.load()
-    like = jax.eval_shape(each.build(source.shape, source.classes).init, jax.random.key(0))
+    make(path, each, overwrite=False)
+    with Run(path, each, describe(each, source), quiet=True) as run:
+        run.save(7, {"state": random_state(each, each.build(source.shape, source.classes), rng)})
 
+
+def random_state(each: config.Config, gan: typing.GAN, rng: np.random.Generator) -> TrainState:
+    """As if training had moved everything: no moment and no scale is 0 or 1."""
     scale = 1.0 if isinstance(each, config.StyleGAN2Config) else 0.3  # as they are drawn at the start
 
     def leaf(at: tuple, x: jax.ShapeDtypeStruct) -> np.ndarray:
@@ -98,10 +105,8 @@ def write_run(path: Path, each: config.Config, rng: np.random.Generator) -> None
         drawn = rng.uniform(0.5, 1.5, x.shape) if positive else scale * rng.standard_normal(x.shape)
         return np.asarray(drawn).astype(x.dtype)
 
-    make(path, each, overwrite=False)
-    with Run(path, each, describe(each, source), quiet=True) as run:
-        state = jax.tree_util.tree_map_with_path(leaf, like).replace(step=np.array(7, np.int32))
-        run.save(7, {"state": state})
+    like = jax.eval_shape(gan.init, jax.random.key(0))
+    return jax.tree_util.tree_map_with_path(leaf, like).replace(step=np.array(7, np.int32))
 
 
 def inputs(model: Path, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -217,3 +222,19 @@ def test_the_file_runs_where_it_says_and_nowhere_else(place, tmp_path, capsys):
     make_images = loader.load(tmp_path / "made/generator.jaxexport")
     with pytest.raises(ValueError, match="was exported for platforms"):
         make_images(np.zeros((2, 6), np.float32))
+
+
+def test_onnx_stands_beside_the_other_files(place, tmp_path, capsys):
+    """And is gone after an export without it, whose weights may be others."""
+    command = ["export", str(place("gan")), "--platforms", "cpu", "--out", str(tmp_path)]
+    main([*command, "--onnx"])
+    assert "generator.onnx" in capsys.readouterr().out
+    about = json.loads((tmp_path / "model.json").read_text())["functions"]["generator"]
+    session = onnxruntime.InferenceSession(tmp_path / about["onnx"], providers=["CPUExecutionProvider"])
+    z = np.random.default_rng(0).standard_normal((3, 6), np.float32)
+    (images,) = session.run(None, {about["inputs"][0]["name"]: z})
+    np.testing.assert_allclose(images, loader.load(tmp_path / about["file"])(z), atol=1e-6)
+    assert list(session.get_outputs()[0].shape) == about["output"]["shape"]
+    main(command)
+    assert not (tmp_path / "generator.onnx").exists()
+    assert "onnx" not in json.loads((tmp_path / "model.json").read_text())["functions"]["generator"]
