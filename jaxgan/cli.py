@@ -64,6 +64,8 @@ def train(args: list[str]) -> None:
     ) -> None:
         """Train a GAN and keep everything about it in one directory.
 
+        `jaxgan train PRESET` begins with a preset (`jaxgan presets` lists them).
+
         Args:
             config: What to train.
             run: Directory of the run. By default the first free one of runs/PRESET, runs/PRESET-2, ...
@@ -141,6 +143,8 @@ def sweep(args: list[str]) -> None:
         overwrite: bool = False,
     ) -> None:
         """Train every combination of the values with every seed, as one program.
+
+        `jaxgan sweep PRESET` begins with a preset (`jaxgan presets` lists them).
 
         Args:
             config: What all have in common.
@@ -289,6 +293,8 @@ def bench(args: list[str]) -> None:
     ) -> None:
         """Measure images per second, time of a step, compiling, operations, memory.
 
+        `jaxgan bench PRESET` measures a preset (`jaxgan presets` lists them).
+
         Args:
             config: What to train.
             seconds: How long steps are timed, once they are compiled and warm.
@@ -332,20 +338,22 @@ def presets(args: list[str]) -> None:
         """List the presets.
 
         Args:
-            markdown: Print the page docs/presets.md instead of a table for the terminal.
+            markdown: Print the page docs/presets.md instead of a list for the terminal.
         """
         from rich.console import Console
-        from rich.table import Column, Table
+        from rich.padding import Padding
 
         from jaxgan.presets import PRESETS, page
 
         if markdown:
             print(page(), end="")
             return
-        table = Table(Column("preset", no_wrap=True), "reproduces", "cost (2 cores)", "outcome")
+        console = Console(highlight=False)
         for name, preset in PRESETS.items():
-            table.add_row(name, preset.reproduces, preset.cost, preset.outcome)
-        Console().print(table)
+            console.print(f"[bold]{name}[/bold]  {preset.cost}")
+            for text in (preset.reproduces, f"-> {preset.outcome}"):
+                console.print(Padding(text, (0, 0, 0, 4)))
+        print("\nBeside the name: what a run costs on two CPU cores, or needs; after the arrow: what came out.")
         print("Train one with `jaxgan train PRESET`; `jaxgan train PRESET --help` lists what can be changed.")
 
     _cli(command, args, "presets")
@@ -460,8 +468,8 @@ def main(argv: list[str] | None = None) -> None:
         if not args or args[0] in ("-h", "--help"):
             print("jaxgan: GANs as pure functions.\n\nusage: jaxgan COMMAND ...  (COMMAND --help says more)\n")
             for name, command in COMMANDS.items():
-                print(f"  {name:<10}{(command.__doc__ or '').splitlines()[0]}")
-            print("\n  --debug   with any command: show the whole traceback of an error")
+                print(f"  {name:<13}{(command.__doc__ or '').splitlines()[0]}")
+            print("\n  --debug      with any command: show the whole traceback of an error")
             return
         command = choose("command", args[0], COMMANDS)
         if argv is None and args[0] not in _LIGHT and not {"-h", "--help"} & set(args):

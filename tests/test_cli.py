@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from jaxgan.cli import COMMANDS, main
+from jaxgan.objectives import OBJECTIVES
 from jaxgan.presets import PRESETS
 from jaxgan.sample import draw_samples, interpolate
 
@@ -56,7 +57,7 @@ def test_a_reader_that_has_seen_enough(args):
 def test_train_sample_resume_in_their_order(here, capsys):
     main(["train", "digits", *TINY])
     out = capsys.readouterr().out
-    assert "step 6/6" in out and "images/s" in out and "real" in out
+    assert out.startswith("runs/digits: compiling") and "step 6/6" in out and "images/s" in out and "real" in out
     assert "jaxgan sample runs/digits" in out and "jaxgan resume runs/digits --steps N" in out
     assert json.loads((here / "runs/digits/config.json").read_text())["width"] == 8
 
@@ -173,7 +174,10 @@ def test_a_folder_of_images(here, capsys):
 def test_lists(here, capsys, data_dir):
     main(["presets"])
     out = capsys.readouterr().out
-    assert all(name in out for name in PRESETS)
+    lines = out.splitlines()
+    for name, preset in PRESETS.items():
+        assert f"{name}  {preset.cost}" in lines
+    assert max(map(len, lines)) <= 100  # a list fits any terminal
     main(["data", "list", "--data-dir", str(data_dir)])
     out = capsys.readouterr().out
     assert "digits" in out and "1797" in out and "mnist" in out and "60000" in out
@@ -191,6 +195,16 @@ def test_help_names_fields_and_units(capsys):
         main(["train", "wgan-mnist", "--help"])
     out = capsys.readouterr().out
     assert "--half-life FLOAT" in out and "in images" in out and "MiB" in out
+    text = " ".join(out.replace("│", " ").split())
+    assert "`jaxgan presets` lists" in text and "Adversarial objective: minimax, " in text
+    assert all(name in text for name in OBJECTIVES)
+
+
+def test_every_command_stands_apart_from_what_it_does(capsys):
+    main(["--help"])
+    lines = capsys.readouterr().out.splitlines()
+    told = dict(line.split(maxsplit=1) for line in lines if line.startswith("  "))
+    assert all(told[name][0].isupper() for name in COMMANDS)
 
 
 def test_an_interruption_before_anything_is_saved_does_not_claim_otherwise(here, capsys, monkeypatch):

@@ -29,7 +29,8 @@ class SampledConfig(Config):
     eval_every: int | None = None
     """Steps between evaluations; by default there are none."""
     eval_metrics: str = "fid"
-    """What is evaluated: names of metrics with commas between them. The best checkpoint by the first is kept."""
+    """What is evaluated: names of metrics with commas between them, as `jaxgan evaluate --help` lists them. The best
+    checkpoint by the first is kept."""
     eval_samples: int = 5000
     """Samples of an evaluation."""
     diagnostics: bool = False
