@@ -421,7 +421,7 @@ def data(args: list[str]) -> None:
         """
         from jaxgan.data import prepare
 
-        prepare(name, data_dir)
+        print(f"{name} is ready: {prepare(name, data_dir)}")
 
     actions: dict[str, Callable] = {"list": list_, "prepare": prepare}
     _act(data, lambda: actions, args)

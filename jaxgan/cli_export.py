@@ -24,4 +24,4 @@ def command(
         onnx: Write it as an ONNX model too (needs the extra jaxgan[onnx]).
     """
     for path in export(run, out, step=step, platforms=platforms, onnx=onnx):
-        print(f"{path}  {path.stat().st_size / 1e6:.2f} MB")
+        print(f"{path}  {path.stat().st_size / 1e3:,.0f} kB")

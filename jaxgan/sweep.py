@@ -136,7 +136,7 @@ def sweep(
         return drawn(swept, state, sample_keys)
 
     console = rich.console.Console(quiet=quiet)
-    console.print(f"{len(members)} members on {mesh.size} device{'s' if mesh.size > 1 else ''}")
+    console.print(f"{len(members)} members on {mesh.size} device{'s' if mesh.size > 1 else ''}: compiling")
     with signals() as caught:
         rest = (swept, seed, step_keys)
         program = aside(compiled.lower(state, sums, loaded, np.int32(1), *rest).compile)
@@ -155,6 +155,7 @@ def sweep(
             trainer.loop(config, trained, items, loaded, 0, outs, _take, caught)
         if not quiet:
             console.print(table(runs, members, values))
+            console.print(f"{len(runs)} runs, in {out}", highlight=False, markup=False, soft_wrap=True)
     return runs
 
 

@@ -139,6 +139,7 @@ def test_a_sweep_prints_a_table_and_keeps_runs(here, capsys, no_key_checks):
     main(["sweep", "digits", *TINY, "--seeds", "2", "--sweep.g-lr", "1e-3", "1e-4"])
     out = capsys.readouterr().out
     assert "4 members" in out and "2 seeds: mean ± deviation" in out and "g_lr 0.001" in out and "±" in out
+    assert "4 runs, in runs/digits-sweep" in out
     main(["sample", "runs/digits-sweep/g_lr=0.0001,seed=1", "--out", "grid.png"])
     assert "exists already" in fails(
         capsys, "sweep", "digits", *TINY, "--seeds", "2", "--sweep.g-lr", "1e-3", "1e-4", "--out", "runs/digits-sweep"
@@ -181,6 +182,8 @@ def test_lists(here, capsys, data_dir):
     main(["data", "list", "--data-dir", str(data_dir)])
     out = capsys.readouterr().out
     assert "digits" in out and "1797" in out and "mnist" in out and "60000" in out
+    main(["data", "prepare", "mnist", "--data-dir", str(data_dir)])  # it is there
+    assert "mnist is ready" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", COMMANDS)
