@@ -119,7 +119,10 @@ def train(
             return {"state": init(jax.random.clone(init_key)), "progress": engine.replicate(progress)}
 
         if not quiet and processes.first():
-            print(f"{run}: compiling; a second start is quicker", flush=True)
+            what = source.name
+            if isinstance(source, data.Source):
+                what += f", {source.size:,} images of {' x '.join(map(str, source.shape))}"
+            print(f"{run}: {what}; compiling", flush=True)
         compiled = aside(chunk.compile)
         items = restored or aside(begin)
         with caught.noted(), written(run), Run(run, config, about, start, tensorboard, quiet) as out:

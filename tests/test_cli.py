@@ -57,7 +57,8 @@ def test_a_reader_that_has_seen_enough(args):
 def test_train_sample_resume_in_their_order(here, capsys):
     main(["train", "digits", *TINY])
     out = capsys.readouterr().out
-    assert out.startswith("runs/digits: compiling") and "step 6/6" in out and "images/s" in out and "real" in out
+    assert out.startswith("runs/digits: digits, 1,797 images of 16 x 16 x 1; compiling\n")
+    assert "step 6/6" in out and "images/s" in out and "real" in out
     assert "jaxgan sample runs/digits" in out and "jaxgan resume runs/digits --steps N" in out
     assert json.loads((here / "runs/digits/config.json").read_text())["width"] == 8
 
