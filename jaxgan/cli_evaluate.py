@@ -107,5 +107,5 @@ def _check_unused(run: Path | None, given: dict[str, object]) -> None:
     """Refuses options of images with a run, and those of a run with images."""
     for name, value in given.items():
         if value is not None:
-            about = "images, and a run has its own" if run is not None else "a run, and images are compared as they are"
-            raise InputError(f"--{name} is {value}, but it is of {about}. Leave it out.")
+            why = "goes with --images: a run has its own" if run else "goes with a run: no samples are drawn"
+            raise InputError(f"--{name} is {value}, but it {why}. Leave it out.")
