@@ -1,6 +1,7 @@
 """The command line: ``jaxgan COMMAND``. Every command imports what it needs when it runs, so that --help is quick."""
 
 import dataclasses
+import importlib.metadata
 import logging
 import os
 import sys
@@ -395,13 +396,13 @@ def data(args: list[str]) -> None:
                 ~/tensorflow_datasets.
         """
         from rich.console import Console
-        from rich.table import Table
+        from rich.table import Column, Table
 
         from jaxgan.data import available
 
-        table = Table("data set", "split", "examples", "shape", "where")
+        table = Table("data set", "split", "examples", "shape", Column("where", overflow="fold"))
         for row in available(data_dir):
-            table.add_row(*map(str, row))
+            table.add_row(row.name, row.split, str(row.size or "endless"), str(row.shape), row.where)
         Console().print(table)
 
     def prepare(name: tyro.conf.Positional[str], data_dir: Path | None = None) -> None:
@@ -413,7 +414,7 @@ def data(args: list[str]) -> None:
         """
         from jaxgan.data import prepare
 
-        prepare(name, data_dir)
+        print(f"{name} is prepared in {prepare(name, data_dir)}")
 
     actions: dict[str, Callable] = {"list": list_, "prepare": prepare}
     _act(data, lambda: actions, args)
@@ -460,8 +461,12 @@ def main(argv: list[str] | None = None) -> None:
         if not args or args[0] in ("-h", "--help"):
             print("jaxgan: GANs as pure functions.\n\nusage: jaxgan COMMAND ...  (COMMAND --help says more)\n")
             for name, command in COMMANDS.items():
-                print(f"  {name:<10}{(command.__doc__ or '').splitlines()[0]}")
-            print("\n  --debug   with any command: show the whole traceback of an error")
+                print(f"  {name:<12}{(command.__doc__ or '').splitlines()[0]}")
+            print("\n  --debug     with any command: show the whole traceback of an error")
+            print("  --version   that of jaxgan")
+            return
+        if args[0] == "--version":
+            print(f"jaxgan {importlib.metadata.version('jaxgan')}")
             return
         command = choose("command", args[0], COMMANDS)
         if argv is None and args[0] not in _LIGHT and not {"-h", "--help"} & set(args):

@@ -118,6 +118,8 @@ def train(
         def begin() -> dict[str, PyTree]:
             return {"state": init(jax.random.clone(init_key)), "progress": engine.replicate(progress)}
 
+        if not quiet and processes.first():
+            print(f"{run}: step {start} to {config.steps}; compiles first, which may take minutes on a CPU", flush=True)
         compiled = aside(chunk.compile)
         items = restored or aside(begin)
         with caught.noted(), written(run), Run(run, config, about, start, tensorboard, quiet) as out:
