@@ -31,7 +31,7 @@ def command(
         reference: What to compare them with: a folder of real images, or the name of a data set.
         metrics: Names with commas between them: fid, kid, prdc, swd, authenticity, diversity, intra_fid, accuracy,
             inception_score, modes. By default fid,kid,prdc; of points modes,swd.
-        samples: How many to draw; by default 10,000, of points 2,500.
+        samples: How many to draw; by default 10000, of points 2500.
         seeds: Draw so many sets of samples, and give the mean and the deviation over them.
         step: Evaluate the checkpoint of this step; by default the newest.
         split: Of the data; by default the one of the training.

@@ -58,7 +58,8 @@ class CycleGANConfig(AugmentedConfig):
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the networks' computation; parameters, losses and logits are float32."""
     objective: str = "least_squares"
-    """Adversarial objective."""
+    """Adversarial objective: minimax, non_saturating, least_squares, hinge, wasserstein, wgan_gp, dragan, gan_r1,
+    relativistic, relativistic_average or r3gan."""
     penalty: float | None = None
     """Weight of the objective's gradient penalty; by default the objective's."""
     cycle: float = 10.0
