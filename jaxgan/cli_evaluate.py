@@ -1,6 +1,7 @@
 """``jaxgan evaluate``: metrics of a run, or of images of any origin."""
 
 import json
+import math
 from pathlib import Path
 
 import tyro
@@ -83,7 +84,7 @@ def command(
     table = Table(f"{about.get('run') or about['images']} against {about['data']}", f"{about['samples']:,} samples")
     for name, value in result.values.items():
         deviation = f" ± {result.deviations[name]:.2g}" if result.deviations else ""
-        table.add_row(name, f"{value:.4g}{deviation}")
+        table.add_row(name, "unknown" if math.isnan(value) else f"{value:.4g}{deviation}")
     console = Console()
     console.print(table)
     try:
