@@ -1,6 +1,7 @@
 """The command line: ``jaxgan COMMAND``. Every command imports what it needs when it runs, so that --help is quick."""
 
 import dataclasses
+import importlib.metadata
 import logging
 import os
 import sys
@@ -403,13 +404,13 @@ def data(args: list[str]) -> None:
                 ~/tensorflow_datasets.
         """
         from rich.console import Console
-        from rich.table import Table
+        from rich.table import Column, Table
 
         from jaxgan.data import available
 
-        table = Table("data set", "split", "examples", "shape", "where")
+        table = Table("data set", "split", "examples", "shape", Column("where", overflow="fold"))
         for row in available(data_dir):
-            table.add_row(*map(str, row))
+            table.add_row(row.name, row.split, str(row.size or "endless"), str(row.shape), row.where)
         Console().print(table)
 
     def prepare(name: tyro.conf.Positional[str], data_dir: Path | None = None) -> None:

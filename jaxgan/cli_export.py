@@ -14,7 +14,7 @@ def command(
     platforms: tuple[str, ...] = PLATFORMS,
     onnx: bool = False,
 ) -> None:
-    """Write the averaged generator for programs without jaxgan: as a function of JAX, as safetensors, and as ONNX.
+    """Write the averaged generator for programs without jaxgan: as a function of JAX, as safetensors, as ONNX if asked.
 
     Args:
         run: Directory of the run.

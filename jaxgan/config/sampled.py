@@ -20,7 +20,7 @@ class SampledConfig(Config):
     """A recipe whose ``sample`` draws images, of the classes that are asked for if it is conditional."""
 
     data: str = "digits"
-    """Data set: digits, ring, grid, the name of a tfds image data set, or a folder of images."""
+    """Data set: digits, ring, grid, stacked_mnist, the name of a tfds image data set, or a folder of images."""
     split: str = "train"
     """Split of a tfds data set."""
     image_size: int | None = None
