@@ -471,6 +471,10 @@ def main(argv: list[str] | None = None) -> None:
             for name, command in COMMANDS.items():
                 print(f"  {name:<13}{(command.__doc__ or '').splitlines()[0]}")
             print("\n  --debug      with any command: show the whole traceback of an error")
+            print("  --version    that of jaxgan")
+            return
+        if args[0] == "--version":
+            print(f"jaxgan {importlib.metadata.version('jaxgan')}")
             return
         command = choose("command", args[0], COMMANDS)
         if argv is None and args[0] not in _LIGHT and not {"-h", "--help"} & set(args):
