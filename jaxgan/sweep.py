@@ -16,7 +16,7 @@ import rich.table
 from jaxgan import data, rundir
 from jaxgan import train as trainer
 from jaxgan.chunk import tally
-from jaxgan.config import Config, SampledConfig, float_fields
+from jaxgan.config import Config, EvaluatedConfig, float_fields
 from jaxgan.ensemble import AXES, EACH, EACH_STATE, apart, ensemble, shares
 from jaxgan.errors import InputError, choose
 from jaxgan.finite import FINE, check, keep
@@ -73,9 +73,10 @@ def sweep(
         )
     for run in runs:
         rundir.check(run, resume=False, overwrite=overwrite)
-    if isinstance(config, SampledConfig) and config.eval_every is not None:
+    if isinstance(config, EvaluatedConfig) and config.eval_every is not None:
         raise InputError(
-            "A sweep is not evaluated while it trains. Leave eval_every out, and use `jaxgan evaluate RUN`."
+            "A sweep is not evaluated while it trains, nor diagnosed. Leave eval_every and diagnostics out; of its "
+            "members `jaxgan evaluate RUN` measures the samples, and `jaxgan.diagnostics.diagnose` the game."
         )
     mesh = shares(len(members), devices)
     source = config.load()

@@ -218,7 +218,7 @@ def loop(
             return None
         for run in runs:
             run.evaluation(step, values, picture, evaluation.best)
-        return evaluation.best(values)
+        return evaluation.best(values) if evaluation.best else None
 
     if start == 0:
         for run in runs:
