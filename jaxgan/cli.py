@@ -1,6 +1,7 @@
 """The command line: ``jaxgan COMMAND``. Every command imports what it needs when it runs, so that --help is quick."""
 
 import dataclasses
+import importlib.metadata
 import logging
 import os
 import sys
@@ -63,6 +64,8 @@ def train(args: list[str]) -> None:
         where: Annotated[_Where, tyro.conf.arg(name="")] = _Where(),
     ) -> None:
         """Train a GAN and keep everything about it in one directory.
+
+        `jaxgan train PRESET` begins with a preset (`jaxgan presets` lists them).
 
         Args:
             config: What to train.
@@ -141,6 +144,8 @@ def sweep(args: list[str]) -> None:
         overwrite: bool = False,
     ) -> None:
         """Train every combination of the values with every seed, as one program.
+
+        `jaxgan sweep PRESET` begins with a preset (`jaxgan presets` lists them).
 
         Args:
             config: What all have in common.
@@ -289,6 +294,8 @@ def bench(args: list[str]) -> None:
     ) -> None:
         """Measure images per second, time of a step, compiling, operations, memory.
 
+        `jaxgan bench PRESET` measures a preset (`jaxgan presets` lists them).
+
         Args:
             config: What to train.
             seconds: How long steps are timed, once they are compiled and warm.
@@ -332,20 +339,22 @@ def presets(args: list[str]) -> None:
         """List the presets.
 
         Args:
-            markdown: Print the page docs/presets.md instead of a table for the terminal.
+            markdown: Print the page docs/presets.md instead of a list for the terminal.
         """
         from rich.console import Console
-        from rich.table import Column, Table
+        from rich.padding import Padding
 
         from jaxgan.presets import PRESETS, page
 
         if markdown:
             print(page(), end="")
             return
-        table = Table(Column("preset", no_wrap=True), "reproduces", "cost (2 cores)", "outcome")
+        console = Console(highlight=False)
         for name, preset in PRESETS.items():
-            table.add_row(name, preset.reproduces, preset.cost, preset.outcome)
-        Console().print(table)
+            console.print(f"[bold]{name}[/bold]  {preset.cost}")
+            for text in (preset.reproduces, f"-> {preset.outcome}"):
+                console.print(Padding(text, (0, 0, 0, 4)))
+        print("\nBeside the name: what a run costs on two CPU cores, or needs; after the arrow: what came out.")
         print("Train one with `jaxgan train PRESET`; `jaxgan train PRESET --help` lists what can be changed.")
 
     _cli(command, args, "presets")
@@ -395,13 +404,13 @@ def data(args: list[str]) -> None:
                 ~/tensorflow_datasets.
         """
         from rich.console import Console
-        from rich.table import Table
+        from rich.table import Column, Table
 
         from jaxgan.data import available
 
-        table = Table("data set", "split", "examples", "shape", "where")
+        table = Table("data set", "split", "examples", "shape", Column("where", overflow="fold"))
         for row in available(data_dir):
-            table.add_row(*map(str, row))
+            table.add_row(row.name, row.split, str(row.size or "endless"), str(row.shape), row.where)
         Console().print(table)
 
     def prepare(name: tyro.conf.Positional[str], data_dir: Path | None = None) -> None:
@@ -413,7 +422,7 @@ def data(args: list[str]) -> None:
         """
         from jaxgan.data import prepare
 
-        prepare(name, data_dir)
+        print(f"{name} is ready: {prepare(name, data_dir)}")
 
     actions: dict[str, Callable] = {"list": list_, "prepare": prepare}
     _act(data, lambda: actions, args)
@@ -460,8 +469,12 @@ def main(argv: list[str] | None = None) -> None:
         if not args or args[0] in ("-h", "--help"):
             print("jaxgan: GANs as pure functions.\n\nusage: jaxgan COMMAND ...  (COMMAND --help says more)\n")
             for name, command in COMMANDS.items():
-                print(f"  {name:<10}{(command.__doc__ or '').splitlines()[0]}")
-            print("\n  --debug   with any command: show the whole traceback of an error")
+                print(f"  {name:<13}{(command.__doc__ or '').splitlines()[0]}")
+            print("\n  --debug      with any command: show the whole traceback of an error")
+            print("  --version    that of jaxgan")
+            return
+        if args[0] == "--version":
+            print(f"jaxgan {importlib.metadata.version('jaxgan')}")
             return
         command = choose("command", args[0], COMMANDS)
         if argv is None and args[0] not in _LIGHT and not {"-h", "--help"} & set(args):

@@ -1,6 +1,7 @@
 """``jaxgan evaluate``: metrics of a run, or of images of any origin."""
 
 import json
+import math
 from pathlib import Path
 
 import tyro
@@ -31,7 +32,7 @@ def command(
         reference: What to compare them with: a folder of real images, or the name of a data set.
         metrics: Names with commas between them: fid, kid, prdc, swd, authenticity, diversity, intra_fid, accuracy,
             inception_score, modes. By default fid,kid,prdc; of points modes,swd.
-        samples: How many to draw; by default 10,000, of points 2,500.
+        samples: How many to draw; by default 10000, of points 2500.
         seeds: Draw so many sets of samples, and give the mean and the deviation over them.
         step: Evaluate the checkpoint of this step; by default the newest.
         split: Of the data; by default the one of the training.
@@ -83,7 +84,7 @@ def command(
     table = Table(f"{about.get('run') or about['images']} against {about['data']}", f"{about['samples']:,} samples")
     for name, value in result.values.items():
         deviation = f" ± {result.deviations[name]:.2g}" if result.deviations else ""
-        table.add_row(name, f"{value:.4g}{deviation}")
+        table.add_row(name, "unknown" if math.isnan(value) else f"{value:.4g}{deviation}")
     console = Console()
     console.print(table)
     try:
@@ -107,5 +108,5 @@ def _check_unused(run: Path | None, given: dict[str, object]) -> None:
     """Refuses options of images with a run, and those of a run with images."""
     for name, value in given.items():
         if value is not None:
-            about = "images, and a run has its own" if run is not None else "a run, and images are compared as they are"
-            raise InputError(f"--{name} is {value}, but it is of {about}. Leave it out.")
+            why = "goes with --images: a run has its own" if run else "goes with a run: no samples are drawn"
+            raise InputError(f"--{name} is {value}, but it {why}. Leave it out.")

@@ -14,7 +14,7 @@ def command(
     platforms: tuple[str, ...] = PLATFORMS,
     onnx: bool = False,
 ) -> None:
-    """Write the averaged generator for programs without jaxgan: as a function of JAX, as safetensors, and as ONNX.
+    """Write the averaged generator for programs without jaxgan: as a function of JAX, as safetensors, as ONNX if asked.
 
     Args:
         run: Directory of the run.
@@ -24,4 +24,4 @@ def command(
         onnx: Write it as an ONNX model too (needs the extra jaxgan[onnx]).
     """
     for path in export(run, out, step=step, platforms=platforms, onnx=onnx):
-        print(f"{path}  {path.stat().st_size / 1e6:.2f} MB")
+        print(f"{path}  {path.stat().st_size / 1e3:,.0f} kB")

@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgan import data, diagnostics
-from jaxgan.config import Config, SampledConfig
+from jaxgan.config import Config, EvaluatedConfig, SampledConfig
 from jaxgan.config.sampled import check_metrics
-from jaxgan.data import Source, Synthetic
+from jaxgan.data import Domains, Source, Synthetic
+from jaxgan.data.feed import crops
 from jaxgan.errors import InputError
 from jaxgan.metrics import METRICS, check, compare
 from jaxgan.metrics.extraction import POINTS, Extractor, Seen, gather
@@ -26,7 +27,7 @@ from jaxgan.rundir import open_run
 from jaxgan.runlog import spelt
 from jaxgan.sample import restore
 from jaxgan.state import TrainState
-from jaxgan.typing import GAN, Array
+from jaxgan.typing import GAN, Array, Batch
 
 USUAL = ("fid", "kid", "prdc")
 # These look at all real images, the others at as many as there are generated ones.
@@ -191,12 +192,12 @@ class InTraining(NamedTuple):
     Attributes:
       every: so many steps.
       measure: ``state -> (values by name, a picture of nearest neighbours or None)``.
-      best: ``values -> float``, by which the best checkpoint is kept: more is better.
+      best: ``values -> float``, by which the best checkpoint is kept: more is better. None: no value says which is.
     """
 
     every: int
     measure: Callable[[TrainState], tuple[dict[str, float], np.ndarray | None]]
-    best: Callable[[dict[str, float]], float]
+    best: Callable[[dict[str, float]], float] | None
 
 
 def in_training(
@@ -211,17 +212,20 @@ def in_training(
       jit: compiles a function of the state for its engine, with outputs that every process has whole.
 
     Raises:
-      InputError: for an unknown metric or extractor, or one that looks at what there is not.
+      InputError: for an unknown metric or extractor, or one that looks at what there is not; for diagnostics of a GAN
+        that does not tell its losses.
     """
-    if not isinstance(config, SampledConfig) or config.eval_every is None:
+    if not isinstance(config, EvaluatedConfig) or config.eval_every is None:
         return None
+    diagnose = diagnoser(config, source, jit) if config.diagnostics else lambda state: {}
+    if not isinstance(config, SampledConfig):
+        return InTraining(config.eval_every, lambda state: (diagnose(state), None), None)
     assert isinstance(source, Source | Synthetic)
     metrics, extractor = config.metrics, _extractor(source, config.eval_extractor)
     real = look(source, extractor, config.eval_samples)
     _check(metrics, real, config)
     draw = drawer(gan, extractor, config.eval_samples, real.label if config.labelled else None, jit)
     extra = [name for name in ALWAYS if name not in metrics]
-    diagnose = diagnoser(config, source, jit) if config.diagnostics else lambda state: {}
 
     def values(state: TrainState) -> tuple[dict[str, float], np.ndarray | None]:
         fake, images = draw(state, 0)
@@ -235,7 +239,7 @@ def in_training(
 
 
 def diagnoser(
-    config: SampledConfig, source: Source | Synthetic, jit: Callable[[Callable], Callable]
+    config: EvaluatedConfig, source: data.AnySource, jit: Callable[[Callable], Callable]
 ) -> Callable[[TrainState], dict[str, float]]:
     """``state -> diagnostics.values`` of the game on a batch that is always the same.
 
@@ -243,16 +247,26 @@ def diagnoser(
       config: of the run.
       source: its data.
       jit: see `in_training`.
+
+    Raises:
+      InputError: if the GAN does not tell its losses.
     """
     gan = config.build(source.shape, source.classes)  # on the whole batch: there is no axis
-    if isinstance(source, Synthetic):
-        batch = source.draw(jax.random.key(0), config.batch)
-    else:
-        read = source.read(order(source, config.batch))
-        batch = jax.tree.map(jnp.asarray, read | {"image": _floats(read["image"])})
-    conditions = ("label",) if config.labelled else ()
-    program = jit(lambda state: diagnostics.diagnose(gan, state, batch, jax.random.key(0), conditions=conditions))
+    diagnostics.check(gan)
+    batch = still(source, config.batch)
+    program = jit(lambda state: diagnostics.diagnose(gan, state, batch, jax.random.key(0)))
     return lambda state: diagnostics.values(jax.device_get(program(state)))
+
+
+def still(source: data.AnySource, n: int) -> Batch:
+    """A batch of n examples that is always the same; of two domains with crops as a step sees them."""
+    if isinstance(source, Synthetic):
+        return source.draw(jax.random.key(0), n)
+    if isinstance(source, Domains):
+        sides = {name: still(side, n)["image"] for name, side in (("a", source.a), ("b", source.b))}
+        return crops(source, sides, jax.random.key(0))
+    read = source.read(order(source, n))
+    return jax.tree.map(jnp.asarray, read | {"image": _floats(read["image"])})
 
 
 def look(source: Source | Synthetic, extractor: Extractor, samples: int, progress: Progress = lambda *_: None) -> Seen:

@@ -94,9 +94,9 @@ class Run:
             pictures.save(images, self._directory / f"samples/{name}.png", across)
 
     def evaluation(
-        self, step: int, values: dict[str, float], neighbours: np.ndarray | None, best: Callable[[dict], float]
+        self, step: int, values: dict[str, float], neighbours: np.ndarray | None, best: Callable[[dict], float] | None
     ) -> None:
-        """Writes a row of evaluations.jsonl, and neighbours/STEP.png."""
+        """Writes a row of evaluations.jsonl, and neighbours/STEP.png if there is such a picture."""
         if self._log:
             self._log.evaluation(step, values, best)
             if neighbours is not None:

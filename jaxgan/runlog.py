@@ -80,13 +80,15 @@ class RunLog:
             self._console.print(f"step {step}/{total:.0f}  {speed}  {losses}", highlight=False)
         self._warn(step, "training", training_alarms(self._rows.kept))
 
-    def evaluation(self, step: int, values: Mapping[str, float], best: Callable[[dict[str, float]], float]) -> None:
+    def evaluation(
+        self, step: int, values: Mapping[str, float], best: Callable[[dict[str, float]], float] | None
+    ) -> None:
         """Writes the metrics of a step, and says whether they are the best so far: those that ``best`` puts highest."""
-        earlier = max((best(row) for row in self._evaluations.kept), default=-math.inf)
+        is_best = best and best(dict(values)) > max(map(best, self._evaluations.kept), default=-math.inf)
         self._evaluations.add({"step": step, **values})
         self._draw(step, {f"evaluation/{name}": value for name, value in values.items()})
         text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
-        mark = "  (best so far)" if best(dict(values)) > earlier else ""
+        mark = "  (best so far)" if is_best else ""
         self._console.print(f"step {step}  {text}{mark}", highlight=False)
         self._warn(step, "evaluation", evaluation_alarms(self._evaluations.kept))
 

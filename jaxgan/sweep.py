@@ -16,7 +16,7 @@ import rich.table
 from jaxgan import data, rundir
 from jaxgan import train as trainer
 from jaxgan.chunk import tally
-from jaxgan.config import Config, SampledConfig, float_fields
+from jaxgan.config import Config, EvaluatedConfig, float_fields
 from jaxgan.ensemble import AXES, EACH, EACH_STATE, apart, ensemble, shares
 from jaxgan.errors import InputError, choose
 from jaxgan.finite import FINE, check, keep
@@ -73,9 +73,10 @@ def sweep(
         )
     for run in runs:
         rundir.check(run, resume=False, overwrite=overwrite)
-    if isinstance(config, SampledConfig) and config.eval_every is not None:
+    if isinstance(config, EvaluatedConfig) and config.eval_every is not None:
         raise InputError(
-            "A sweep is not evaluated while it trains. Leave eval_every out, and use `jaxgan evaluate RUN`."
+            "A sweep is not evaluated while it trains, nor diagnosed. Leave eval_every and diagnostics out; of its "
+            "members `jaxgan evaluate RUN` measures the samples, and `jaxgan.diagnostics.diagnose` the game."
         )
     mesh = shares(len(members), devices)
     source = config.load()
@@ -136,7 +137,7 @@ def sweep(
         return drawn(swept, state, sample_keys)
 
     console = rich.console.Console(quiet=quiet)
-    console.print(f"{len(members)} members on {mesh.size} device{'s' if mesh.size > 1 else ''}")
+    console.print(f"{len(members)} members on {mesh.size} device{'s' if mesh.size > 1 else ''}: compiling")
     with signals() as caught:
         rest = (swept, seed, step_keys)
         program = aside(compiled.lower(state, sums, loaded, np.int32(1), *rest).compile)
@@ -155,6 +156,7 @@ def sweep(
             trainer.loop(config, trained, items, loaded, 0, outs, _take, caught)
         if not quiet:
             console.print(table(runs, members, values))
+            console.print(f"{len(runs)} runs, in {out}", highlight=False, markup=False, soft_wrap=True)
     return runs
 
 

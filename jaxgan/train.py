@@ -118,6 +118,11 @@ def train(
         def begin() -> dict[str, PyTree]:
             return {"state": init(jax.random.clone(init_key)), "progress": engine.replicate(progress)}
 
+        if not quiet and processes.first():
+            what = source.name
+            if isinstance(source, data.Source):
+                what += f", {source.size:,} images of {' x '.join(map(str, source.shape))}"
+            print(f"{run}: {what}; compiling", flush=True)
         compiled = aside(chunk.compile)
         items = restored or aside(begin)
         with caught.noted(), written(run), Run(run, config, about, start, tensorboard, quiet) as out:
@@ -213,7 +218,7 @@ def loop(
             return None
         for run in runs:
             run.evaluation(step, values, picture, evaluation.best)
-        return evaluation.best(values)
+        return evaluation.best(values) if evaluation.best else None
 
     if start == 0:
         for run in runs:

@@ -57,19 +57,36 @@ LossFn: TypeAlias = "Callable[[Params, TrainState, Batch, Key], tuple[Array, Aux
 LogitLoss: TypeAlias = Callable[[Array, Array], Array]
 
 
+class Judged(NamedTuple):
+    """What one discriminator judges.
+
+    Attributes:
+      critic: ``images -> logits f[N]``, of B images or N packs of them, as the discriminator sees them without
+        augmentation.
+      real: f[B, ...], real images,
+      fake: f[B, ...], and generated ones, in their place.
+    """
+
+    critic: Callable[[Array], Array]
+    real: Array
+    fake: Array
+
+
 class GAN(NamedTuple):
-    """What a recipe returns: three pure functions; and of games of two what `jaxgan.diagnostics` looks at.
+    """What a recipe returns: three pure functions; and of games of two players what `jaxgan.diagnostics` looks at.
 
     Attributes:
       init: ``key -> TrainState``.
       step: a turn, ``(state, batch, key) -> (state, metrics)``; one call is one generator update.
       sample: ``(state, key, n, **conditions) -> images in [-1, 1]``, drawn with the averaged parameters.
       losses: by player, what it minimises on average over the steps.
-      critic: ``(state, images, **conditions) -> logits``, as the discriminator sees images without augmentation.
+      judged: ``(state, batch, key) -> {name: Judged}``, what each discriminator judges, the fakes drawn as ``sample``
+        draws them. The name of a discriminator that is the only one is "". Where there are several, the parameters of
+        each player are those of its networks by name.
     """
 
     init: Callable[[Key], "TrainState"]
     step: "Turn"
     sample: Callable[..., Array]
     losses: Mapping[str, LossFn] = {}
-    critic: Callable[..., Array] | None = None
+    judged: "Callable[[TrainState, Batch, Key], dict[str, Judged]] | None" = None

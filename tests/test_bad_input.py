@@ -41,7 +41,6 @@ train digits --width wide | --width | 'wide' | INT
 train digits --batch 30.5 | --batch | '30.5' | INT
 train digits --network vgg | 'vgg' | 'dcgan', 'resnet', 'mlp'
 train digits --dtype float64 | 'float64' | 'bfloat16'
-train cyclegan --eval-every 2 | --eval-every
 presets extra | extra
 presets --foo | --foo
 
@@ -130,6 +129,9 @@ train stylegan2-mnist --rule simultaneous | 'simultaneous' | 'extragradient'
 
 # Evaluation in training
 train digits --diagnostics | diagnostics are a part of evaluations | --eval-every
+train cyclegan --diagnostics | diagnostics are a part of evaluations | --eval-every
+train cyclegan --eval-every 2 | eval_every is 2 | its evaluations are diagnostics | --diagnostics
+train cyclegan --eval-every 0 --diagnostics | eval_every is 0 | at least 1
 train digits --eval-every 0 | eval_every is 0 | at least 1
 train digits --eval-metrics fdi | no metric 'fdi' | Did you mean 'fid' | Allowed:
 train digits --eval-every 2 --eval-metrics fid,,kid | no metric '' | Allowed:
@@ -207,6 +209,8 @@ sweep digits --sweep.g-lr 0.0001 0.00010000000001 | g_lr=0.0001,seed=0 | differ
 sweep digits --seeds 0 | seeds is 0 | at least one
 sweep digits --seed 4294967295 --seeds 2 | seed is 4294967296 | 2^32 - 1
 sweep digits --eval-every 2 | not evaluated while it trains | jaxgan evaluate RUN
+sweep digits --eval-every 2 --diagnostics | nor diagnosed | jaxgan.diagnostics.diagnose
+sweep cyclegan --eval-every 2 --diagnostics | nor diagnosed | jaxgan.diagnostics.diagnose
 sweep digits --devices 0 | 0 devices were asked for | there are 8
 sweep digits $TINY --out file.txt | file.txt/seed=0 cannot be made | file.txt is a file
 

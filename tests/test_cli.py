@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from jaxgan.cli import COMMANDS, main
+from jaxgan.objectives import OBJECTIVES
 from jaxgan.presets import PRESETS
 from jaxgan.sample import draw_samples, interpolate
 
@@ -56,6 +57,7 @@ def test_a_reader_that_has_seen_enough(args):
 def test_train_sample_resume_in_their_order(here, capsys):
     main(["train", "digits", *TINY])
     out = capsys.readouterr().out
+    assert out.startswith("runs/digits: digits, 1,797 images of 16 x 16 x 1; compiling\n")
     assert "step 6/6" in out and "images/s" in out and "real" in out
     assert "jaxgan sample runs/digits" in out and "jaxgan resume runs/digits --steps N" in out
     assert json.loads((here / "runs/digits/config.json").read_text())["width"] == 8
@@ -138,6 +140,7 @@ def test_a_sweep_prints_a_table_and_keeps_runs(here, capsys, no_key_checks):
     main(["sweep", "digits", *TINY, "--seeds", "2", "--sweep.g-lr", "1e-3", "1e-4"])
     out = capsys.readouterr().out
     assert "4 members" in out and "2 seeds: mean ± deviation" in out and "g_lr 0.001" in out and "±" in out
+    assert "4 runs, in runs/digits-sweep" in out
     main(["sample", "runs/digits-sweep/g_lr=0.0001,seed=1", "--out", "grid.png"])
     assert "exists already" in fails(
         capsys, "sweep", "digits", *TINY, "--seeds", "2", "--sweep.g-lr", "1e-3", "1e-4", "--out", "runs/digits-sweep"
@@ -173,10 +176,15 @@ def test_a_folder_of_images(here, capsys):
 def test_lists(here, capsys, data_dir):
     main(["presets"])
     out = capsys.readouterr().out
-    assert all(name in out for name in PRESETS)
+    lines = out.splitlines()
+    for name, preset in PRESETS.items():
+        assert f"{name}  {preset.cost}" in lines
+    assert max(map(len, lines)) <= 100  # a list fits any terminal
     main(["data", "list", "--data-dir", str(data_dir)])
     out = capsys.readouterr().out
     assert "digits" in out and "1797" in out and "mnist" in out and "60000" in out
+    main(["data", "prepare", "mnist", "--data-dir", str(data_dir)])  # it is there
+    assert "mnist is ready" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -191,6 +199,16 @@ def test_help_names_fields_and_units(capsys):
         main(["train", "wgan-mnist", "--help"])
     out = capsys.readouterr().out
     assert "--half-life FLOAT" in out and "in images" in out and "MiB" in out
+    text = " ".join(out.replace("│", " ").split())
+    assert "`jaxgan presets` lists" in text and "Adversarial objective: minimax, " in text
+    assert all(name in text for name in OBJECTIVES)
+
+
+def test_every_command_stands_apart_from_what_it_does(capsys):
+    main(["--help"])
+    lines = capsys.readouterr().out.splitlines()
+    told = dict(line.split(maxsplit=1) for line in lines if line.startswith("  "))
+    assert all(told[name][0].isupper() for name in COMMANDS)
 
 
 def test_an_interruption_before_anything_is_saved_does_not_claim_otherwise(here, capsys, monkeypatch):

@@ -8,6 +8,7 @@ import threading
 import pytest
 from test_report import GAN, HOSTILE, write_run
 
+from jaxgan.diagnostics import NAMES
 from jaxgan.report import Server, report
 from jaxgan.rundir import make
 
@@ -163,6 +164,25 @@ def test_what_is_not_finite_is_marked(tmp_path, open_page):
     figure = chart(open_page([run]), "generator_loss")
     assert figure.locator(".gone").all_text_contents() == ["×"]
     assert figure.locator(".curve").last.get_attribute("d").count("M") == 2  # the curve has a gap
+
+
+@pytest.mark.parametrize("ends", [[""], ["/a", "/b"]])
+def test_diagnostics_have_curves_of_their_own(tmp_path, open_page, ends):
+    run = write_run(tmp_path / "run")
+    names = [f"{name}{end if i > 1 else ''}" for i, name in enumerate(NAMES) for end in (ends if i > 1 else [""])]
+    rows = [{"step": 10 * i, "fid": 5.0} | {name: i + j / 8 for j, name in enumerate(names)} for i in (1, 2, 3)]
+    (run / "evaluations.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    page = open_page([run])
+    game, others = page.locator('[data-family="The game"]'), page.locator('[data-family="Evaluations"]')
+    assert game.locator("figcaption").all_inner_texts() == names
+    assert others.locator("figcaption").all_inner_texts() == ["fid"]
+    assert "drives them apart" in game.locator(".hint").inner_text()
+    for j, name in enumerate(names):
+        figure = game.locator(f'[data-chart="{name}"]')
+        assert figure.locator(".curve").last.get_attribute("d").count("L") == 2  # three points
+        figure.locator("svg[role=img]").focus()
+        page.keyboard.press("End")
+        assert figure.locator(".tip").inner_text() == f"{3 + j / 8:g} at step 30"
 
 
 @pytest.mark.parametrize("scheme, dark", [("light", False), ("dark", True)])

@@ -267,7 +267,7 @@ def test_resuming_under_another_configuration_names_every_difference(finished, t
         (lambda d: d.update(widht=3), "no field 'widht'. Did you mean 'width'"),
         (lambda d: d.update(width="wide"), "width is 'wide'; it must be int"),
         (lambda d: d.update(network="unet"), "must be one of 'dcgan', 'resnet', 'mlp'"),
-        (lambda d: d.update(recipe="gann"), "no recipe 'gann'. Did you mean 'gan'"),
+        (lambda d: d.update(recipe="gann"), "no recipe 'gann'. Did you mean 'gan'.*A recipe of your own"),
         (lambda d: d.update(objective="hinged"), "no objective 'hinged'"),
         (lambda d: d.update(batch=0), "batch is 0; it must be at least 1"),
         (lambda d: d.update(steps=True), "steps is True"),

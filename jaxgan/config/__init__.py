@@ -5,6 +5,7 @@ A configuration names its recipe, and everything in it can be written to JSON an
 
 from jaxgan.config.base import Config as Config
 from jaxgan.config.cyclegan import CycleGANConfig as CycleGANConfig
+from jaxgan.config.evaluated import EvaluatedConfig as EvaluatedConfig
 from jaxgan.config.files import RECIPES as RECIPES
 from jaxgan.config.files import float_fields as float_fields
 from jaxgan.config.files import from_data as from_data

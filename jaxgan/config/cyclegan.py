@@ -12,6 +12,7 @@ from jaxgan import objectives
 from jaxgan.config.adversarial import check_decays, make_objective
 from jaxgan.config.augmented import AugmentedConfig
 from jaxgan.config.base import View
+from jaxgan.config.evaluated import EvaluatedConfig
 from jaxgan.data.sources import check_size
 from jaxgan.errors import InputError
 from jaxgan.nn.cyclegan import PatchDiscriminator, ResnetGenerator, UNetGenerator
@@ -21,7 +22,7 @@ from jaxgan.typing import GAN, Array, Key
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CycleGANConfig(AugmentedConfig):
+class CycleGANConfig(AugmentedConfig, EvaluatedConfig):
     """Translation between two domains: `jaxgan.recipes.cyclegan`."""
 
     recipe: ClassVar[str] = "cyclegan"
@@ -58,7 +59,8 @@ class CycleGANConfig(AugmentedConfig):
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the networks' computation; parameters, losses and logits are float32."""
     objective: str = "least_squares"
-    """Adversarial objective."""
+    """Adversarial objective: minimax, non_saturating, least_squares, hinge, wasserstein, wgan_gp, dragan, gan_r1,
+    relativistic, relativistic_average or r3gan."""
     penalty: float | None = None
     """Weight of the objective's gradient penalty; by default the objective's."""
     cycle: float = 10.0
@@ -87,6 +89,11 @@ class CycleGANConfig(AugmentedConfig):
     def __post_init__(self):
         super().__post_init__()
         make_objective(self.objective, None, self.penalty, None)
+        if self.eval_every is not None and not self.diagnostics:
+            raise InputError(
+                f"eval_every is {self.eval_every}, but a translation has no samples to measure while it trains: its "
+                "evaluations are diagnostics. Set --diagnostics as well, or leave it out."
+            )
         check_size(self.image_size)
         if self.image_size % 4:
             near = " or ".join(str(n) for n in (self.image_size // 4 * 4, self.image_size // 4 * 4 + 4) if n)

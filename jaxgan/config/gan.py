@@ -64,7 +64,8 @@ class GANConfig(AugmentedConfig, PlayedConfig, SampledConfig):
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the networks' computation; parameters, losses and logits are float32."""
     objective: str = "non_saturating"
-    """Adversarial objective."""
+    """Adversarial objective: minimax, non_saturating, least_squares, hinge, wasserstein, wgan_gp, dragan, gan_r1,
+    relativistic, relativistic_average or r3gan."""
     clip: float | None = None
     """Largest absolute weight of a Wasserstein critic; by default the objective's."""
     penalty: float | None = None

@@ -8,7 +8,8 @@ import numpy as np
 
 from jaxgan import data as datasets
 from jaxgan import pictures
-from jaxgan.config.base import Config, View
+from jaxgan.config.base import View
+from jaxgan.config.evaluated import EvaluatedConfig
 from jaxgan.data.sources import check_size
 from jaxgan.errors import InputError, choose
 from jaxgan.metrics import METRICS
@@ -16,39 +17,30 @@ from jaxgan.metrics.extractors import EXTRACTORS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SampledConfig(Config):
+class SampledConfig(EvaluatedConfig):
     """A recipe whose ``sample`` draws images, of the classes that are asked for if it is conditional."""
 
     data: str = "digits"
-    """Data set: digits, ring, grid, the name of a tfds image data set, or a folder of images."""
+    """Data set: digits, ring, grid, stacked_mnist, the name of a tfds image data set, or a folder of images."""
     split: str = "train"
     """Split of a tfds data set."""
     image_size: int | None = None
     """Crop and resize images to this many pixels; by default they stay as they are."""
 
-    eval_every: int | None = None
-    """Steps between evaluations; by default there are none."""
     eval_metrics: str = "fid"
-    """What is evaluated: names of metrics with commas between them. The best checkpoint by the first is kept."""
+    """What is evaluated: names of metrics with commas between them, as `jaxgan evaluate --help` lists them. The best
+    checkpoint by the first is kept."""
     eval_samples: int = 5000
     """Samples of an evaluation."""
-    diagnostics: bool = False
-    """Evaluations also measure the game: eigenvalues of its vector field, and slopes of the discriminator."""
     eval_extractor: str | None = None
     """The network that looks at them: digits, stacked_digits or inception; by default what suits the data."""
 
-    free: ClassVar[frozenset[str]] = Config.free | {
-        "eval_every", "eval_metrics", "eval_samples", "eval_extractor", "diagnostics",
-    }  # fmt: skip
+    free: ClassVar[frozenset[str]] = EvaluatedConfig.free | {"eval_metrics", "eval_samples", "eval_extractor"}
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ("eval_every", "eval_samples"):
-            if getattr(self, name) is not None:
-                self._at_least(name, 1 if name == "eval_every" else 2)
+        self._at_least("eval_samples", 2)
         check_metrics(self.metrics, self.labelled)
-        if self.diagnostics and self.eval_every is None:
-            raise InputError("diagnostics are a part of evaluations, and there are none. Set --eval-every as well.")
         if self.eval_extractor is not None:
             choose("extractor", self.eval_extractor, EXTRACTORS)
         if self.image_size is not None:

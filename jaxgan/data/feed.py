@@ -11,7 +11,6 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any, NamedTuple
 
 import grain
@@ -25,7 +24,7 @@ from jaxgan.data.domains import AnySource, Domains
 from jaxgan.data.order import batch_indices
 from jaxgan.data.records import Source, Synthetic
 from jaxgan.errors import InputError
-from jaxgan.typing import Array, Batch, PyTree
+from jaxgan.typing import Array, Batch, Key, PyTree
 
 _READ = 512  # records that a thread reads at a time
 _STEPS = 64  # the most steps, and
@@ -147,7 +146,6 @@ def _domains(
     options: dict[str, Any] = {"memory_limit": memory_limit // 2, "share": share, "axis_name": axis_name}
     sides = {"a": feed(source.a, batch, seed, **options), "b": feed(source.b, batch, int(second(seed)), **options)}
     limits = [side.limit for side in sides.values() if side.limit is not None]
-    crop = partial(random_crop_flip, size=source.size, load_size=source.a.shape[0], flip=source.flip)
 
     def load(step):
         return {name: side.load(step) for name, side in sides.items()}
@@ -155,11 +153,11 @@ def _domains(
     def draw(loaded, step, traced=None):
         seeds = ((), ()) if traced is None else ((traced,), (second(traced),))
         key = jax.random.fold_in(jax.random.key((seed if traced is None else traced) ^ _CROPS), step)
-        keys = (key, jax.random.clone(key)) if source.paired else jax.random.split(key)
-        return {
-            name: crop(side.draw(loaded[name], step, *own)["image"], k, axis_name=axis_name)
-            for (name, side), own, k in zip(sides.items(), seeds, keys, strict=True)
+        images = {
+            name: side.draw(loaded[name], step, *own)["image"]
+            for (name, side), own in zip(sides.items(), seeds, strict=True)
         }
+        return crops(source, images, key, axis_name)
 
     def peek(n):
         n = min(n, *(side.size for side in source.shown))
@@ -168,6 +166,28 @@ def _domains(
 
     split = {name: side.split for name, side in sides.items()}
     return Feed(source.shape, None, min(limits, default=None), load, split, draw, peek)
+
+
+def crops(source: Domains, images: Batch, key: Key, axis_name: str | None = None) -> Batch:
+    """What a step sees of images of both domains: crops, some of them mirrored.
+
+    Args:
+      source: where they are from.
+      images: "a" and "b", f32[B, H, W, C] in [-1, 1].
+      key: decides on the crops, which are the same on both sides if the images are pairs.
+      axis_name: the axis of ``pmap`` or ``shard_map`` that the batch is split over.
+
+    Returns:
+      "a" and "b", f32[B, size, size, C].
+
+    >>> crops(facades, {"a": photos, "b": maps}, jax.random.key(0))  # doctest: +SKIP
+    """
+    keys = (key, jax.random.clone(key)) if source.paired else jax.random.split(key)
+    load_size = source.a.shape[0]
+    return {
+        name: random_crop_flip(x, k, source.size, load_size, flip=source.flip, axis_name=axis_name)
+        for (name, x), k in zip(images.items(), keys, strict=True)
+    }
 
 
 def _in_memory(source: Source, batch: int, seed: int, share: Share, axis_name: str | None) -> Feed:

@@ -173,7 +173,8 @@ def _missing(name: str, data_dir: str | Path | None, prepared: dict[str, Path], 
     if base in known:
         return InputError(
             f"The data set {name} is not prepared in {here}. Prepare it once, with TensorFlow:\n"
-            f"  pip install 'jaxgan[prepare]'\n  {tfds.command(name, data_dir)}"
+            f"  pip install 'jaxgan[prepare]'\n  {tfds.command(name, data_dir)}\n"
+            "A folder of images of your own needs no preparing: --data photos/"
         )
     names = [*EMBEDDED, *SYNTHETIC, *prepared, *known]
     return InputError(

@@ -145,7 +145,8 @@ def _published() -> Path:
     except (OSError, http.client.HTTPException) as error:
         raise InputError(
             f"The weights of the Inception network could not be downloaded: {error}. Download {URLS[0]} yourself and "
-            f"put it into {folder}, or name the file: inception(weights), --weights."
+            f"put it into {folder}, or name the file: inception(weights), `jaxgan evaluate --weights`. Images of "
+            "digits need none: digits(), `jaxgan evaluate --extractor digits`, `jaxgan train --eval-extractor digits`."
         ) from error
     finally:
         with contextlib.suppress(OSError):

@@ -3,7 +3,7 @@
 Zhu et al. 2017, https://arxiv.org/abs/1703.10593, sections 3 and 4; Isola et al. 2017, https://arxiv.org/abs/1611.07004.
 """
 
-from typing import cast
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -19,7 +19,7 @@ from jaxgan.games import Lookahead, look_ahead, with_slow_weights
 from jaxgan.objectives import Objective, least_squares
 from jaxgan.state import TrainState, initial
 from jaxgan.turns import average, descend, train_step
-from jaxgan.typing import GAN, Array, Aux, Batch, Key, Metrics, Params, Turn
+from jaxgan.typing import GAN, Array, Aux, Batch, Judged, Key, Metrics, Params, Turn
 
 _OTHER = {"a": "b", "b": "a"}
 _INTO = {"a": "ba", "b": "ab"}  # the generator that makes images of a domain
@@ -93,7 +93,8 @@ def cyclegan(
       of the image that is judged or compared: "adversarial/b" is a loss of ab, "cycle/a", "identity/a" and "paired/a"
       are mean absolute differences without their weights, "discriminator_loss/a" is the halved loss of d_a,
       "real_logit/a" and "fake_logit/a" are its mean logits. "real_sign" is what `adapt` looks at, "augment_p" where it
-      leads.
+      leads. ``losses`` are those of the step but for the pool: the discriminators see the fakes of the generators as
+      they are.
 
     Raises:
       InputError: for a pool of negative size, an identity loss between domains with different channels, networks that
@@ -203,8 +204,7 @@ def cyclegan(
         key, augment_key = jax.random.split(key)
 
         def critic(x: Array) -> Array:
-            logits = judge(domain, params, state, x, jax.random.clone(augment_key))
-            return jnp.mean(logits.reshape(len(logits), -1), axis=-1)
+            return _of_images(judge(domain, params, state, x, jax.random.clone(augment_key)))
 
         return objective.penalty(critic, real, fake, key)
 
@@ -248,7 +248,24 @@ def cyclegan(
         variables = {"params": state.average["generator"]["params"][name]}
         return cast(Array, generators[name].apply(variables, images, train=False))
 
-    return GAN(init, step, sample)
+    def present_loss(params: Params, state: TrainState, batch: Batch, key: Key) -> tuple[Array, Aux]:
+        """The discriminators', of fakes of the generators as they are: those of earlier ones answer to no player."""
+        fakes = see(batch, translate(state.params["generator"], batch))
+        return discriminator_loss(params, state, batch | {f"fake_{domain}": x for domain, x in fakes.items()}, key)
+
+    def judged(state: TrainState, batch: Batch, key: Key) -> dict[str, Judged]:
+        n, params = len(batch["a"]), state.params["discriminator"]
+
+        def of(domain: str, other: str) -> Judged:
+            def critic(images: Array) -> Array:
+                x = see(batch, batch | {domain: images})[domain]
+                return _of_images(discriminators[domain].apply({"params": params[domain]}, x, train=True))
+
+            return Judged(critic, batch[domain], sample(state, key, n, **{other: batch[other]}))
+
+        return {domain: of(domain, other) for domain, other in _OTHER.items()}
+
+    return GAN(init, step, sample, {"discriminator": present_loss, "generator": generator_loss}, judged)
 
 
 def query(pool: Batch, fakes: Batch, key: Key) -> tuple[Batch, Batch]:
@@ -345,6 +362,11 @@ def _whole(tree: Batch, axis_name: str | None) -> Batch:
         return jnp.zeros((n, *x.shape), x.dtype).at[i].set(n * x).reshape(-1, *x.shape[1:])
 
     return jax.tree.map(place, tree)
+
+
+def _of_images(logits: Any) -> Array:
+    """Each image's mean logit, f32[B], of those of its patches."""
+    return jnp.mean(logits.reshape(len(logits), -1), axis=-1)
 
 
 def _is_on(weight: float | Array) -> bool:

@@ -25,7 +25,7 @@ from jaxgan.objectives import Objective, non_saturating, wasserstein
 from jaxgan.packing import pack, pack_conditions, unpack
 from jaxgan.state import TrainState, initial
 from jaxgan.turns import average, descend, every, repeat, sequence, together, train_step, when
-from jaxgan.typing import GAN, Array, Aux, Batch, Key, Mean, Metrics, Params, PyTree, Turn
+from jaxgan.typing import GAN, Array, Aux, Batch, Judged, Key, Mean, Metrics, Params, PyTree, Turn
 
 # {"label": i32[B], ...}: what the networks get as keyword arguments.
 Conditions: TypeAlias = dict[str, Any]
@@ -329,11 +329,17 @@ def gan(
             loss += penalty_loss(params, state, batch, jax.random.fold_in(key, 1))[0] / penalty_every
         return loss, aux
 
-    def critic(state: TrainState, images: Array, **given: Any) -> Array:
+    def judged(state: TrainState, batch: Batch, key: Key) -> dict[str, Judged]:
         params, variables = state.params["discriminator"], state.variables["discriminator"]
-        return judge(params, variables, pack(images, packing), given)[0]
+        n = len(batch["image"])
+        given = _select(batch, specs, n, "The batch")
 
-    return GAN(init, step, sample, {"discriminator": average_loss, "generator": generator_loss}, critic)
+        def critic(images: Array) -> Array:
+            return judge(params, variables, pack(images, packing), given)[0]
+
+        return {"": Judged(critic, batch["image"], sample(state, key, n, **given))}
+
+    return GAN(init, step, sample, {"discriminator": average_loss, "generator": generator_loss}, judged)
 
 
 def wgan(

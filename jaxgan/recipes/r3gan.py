@@ -141,7 +141,7 @@ def r3gan(
         return lambda params, state, batch, key: current(state, batch).losses[player](params, state, batch, key)
 
     first = after(0.0)
-    return GAN(first.init, step, first.sample, {player: loss(player) for player in first.losses}, first.critic)
+    return GAN(first.init, step, first.sample, {player: loss(player) for player in first.losses}, first.judged)
 
 
 def _fixed(augment: Augment, p: float | Array) -> Augment:

@@ -21,7 +21,7 @@ from jaxgan.objectives import Objective, non_saturating
 from jaxgan.state import TrainState, initial
 from jaxgan.transforms import lazy_adam
 from jaxgan.turns import average, descend, every, sequence, train_step
-from jaxgan.typing import GAN, Array, Aux, Batch, Key, LossFn, Metrics, Params, PyTree, Turn
+from jaxgan.typing import GAN, Array, Aux, Batch, Judged, Key, LossFn, Metrics, Params, PyTree, Turn
 
 
 def stylegan2(
@@ -232,14 +232,19 @@ def stylegan2(
 
         return whole_loss
 
-    def critic(state: TrainState, images: Array, **label: Any) -> Array:
-        return cast(Array, discriminator.apply({"params": state.params["discriminator"]}, images, train=True, **label))
+    def judged(state: TrainState, batch: Batch, key: Key) -> dict[str, Judged]:
+        label, variables = given(batch), {"params": state.params["discriminator"]}
+
+        def critic(images: Array) -> Array:
+            return cast(Array, discriminator.apply(variables, images, train=True, **label))
+
+        return {"": Judged(critic, batch["image"], sample(state, key, len(batch["image"]), **label))}
 
     losses = {
         "discriminator": whole(discriminator_loss, r1_loss, r1_every) if has_r1 else discriminator_loss,
         "generator": whole(generator_loss, path_loss, path_every) if has_path else generator_loss,
     }
-    return GAN(init, step, sample, losses, critic)
+    return GAN(init, step, sample, losses, judged)
 
 
 def _check(

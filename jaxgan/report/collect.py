@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxgan import diagnostics
 from jaxgan.data.folder import printable
 from jaxgan.errors import InputError
 from jaxgan.metrics import METRICS, PRDC
@@ -56,7 +57,8 @@ def collect(runs: Sequence[Path], most: int = PAGE) -> dict[str, Any]:
       most: bytes of the page.
 
     Returns:
-      JSON data. "rows" and "evaluations" of a run are columns; "real", "samples" and "neighbours" are steps, and
+      JSON data. "signs" says which way values of evaluations are better; "game" which of them, whatever follows a "/",
+      are diagnostics. "rows" and "evaluations" of a run are columns; "real", "samples" and "neighbours" are steps, and
       indices of "images", which are data URIs.
 
     Raises:
@@ -87,6 +89,7 @@ def collect(runs: Sequence[Path], most: int = PAGE) -> dict[str, Any]:
         "version": version,
         "made": f"{datetime.datetime.now():%Y-%m-%d %H:%M:%S}",
         "signs": _SIGNS,
+        "game": [*diagnostics.NAMES],
         "notes": notes,
         "runs": about,
         "images": [*images],

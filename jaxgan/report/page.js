@@ -220,16 +220,22 @@ function drawReal() {
 
 // Curves.
 
+const GAME = "The game";
+const HINTS = {
+  [GAME]: "Of the eigenvalues of the players' motion: a real part above 0 drives them apart, an imaginary part turns them. "
+    + "Slopes are those of a discriminator at real and at generated images; a player whose gradient is near 0 learns nothing.",
+};
+
 function family(name, evaluated) {
   if (/\/\d+$/.test(name)) return "By class";
-  if (evaluated) return "Evaluations";
+  if (evaluated) return data.game.includes(name.split("/")[0]) ? GAME : "Evaluations";
   if (name.startsWith("gradient_norm")) return "Gradient norms";
   if (/accuracy|sign/.test(name)) return "Accuracies and signs";
   if (/logit/.test(name)) return "Logits";
   if (/loss|adversarial|cycle|identity|paired|penalty|^r1|path/.test(name)) return "Losses and penalties";
   return "Others";
 }
-const FAMILIES = ["Evaluations", "Losses and penalties", "Accuracies and signs", "Logits", "Gradient norms", "Others", "By class"];
+const FAMILIES = ["Evaluations", GAME, "Losses and penalties", "Accuracies and signs", "Logits", "Gradient norms", "Others", "By class"];
 
 // An exponential mean that is not drawn to zero at its start; what is not finite is left out.
 function smoothed(values, weight) {
@@ -388,7 +394,8 @@ function drawCharts() {
     if (!list.length) continue;
     let group = [...place.children].find((each) => each.dataset.family === title);
     if (!group) {
-      group = make("details", { "data-family": title }, make("summary", {}, title), make("div", { class: "family" }));
+      group = make("details", { "data-family": title }, make("summary", {}, title),
+        ...(HINTS[title] ? [make("p", { class: "hint" }, HINTS[title])] : []), make("div", { class: "family" }));
       group.open = title !== "By class";
       group.addEventListener("toggle", drawCharts);
       place.append(group);
