@@ -353,7 +353,9 @@ def test_a_port_that_is_taken(runs):
 
 
 def test_ctrl_c_ends_it(runs):
-    code = "from jaxgan.cli import main; main()"
+    # A shell starts its background jobs, of which these tests may be one, deaf to Ctrl-C.
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{heed}; from jaxgan.cli import main; main()"
     command = [sys.executable, "-c", code, "watch", str(runs[0]), "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         line = process.stdout.readline()

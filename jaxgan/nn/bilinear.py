@@ -68,12 +68,13 @@ def _correlate_fast(x: Array, kernel: Array, *, size: tuple[int, ...], stride: i
 
 
 def _correlate_product(x: Array, kernel: Array, *, size: tuple[int, ...], stride: int, padding: int) -> Array:
-    if _makes_images(*kernel.shape[2:], stride):
+    if _makes_images(kernel.shape[2:], stride):
         return _correlate_by_taps(x, kernel, padding)
     return _patches(x, size[2:], (stride, stride), (padding, padding)) @ kernel.reshape(-1, kernel.shape[-1])
 
 
-def _makes_images(c: int, d: int, stride: int) -> bool:
+def _makes_images(channels: tuple[int, ...], stride: int) -> bool:
+    c, d = channels
     return stride == 1 and d <= min(c, _IMAGE)
 
 
@@ -252,7 +253,7 @@ def _correlate_shape(x: Any, kernel: Any, *, size: Any, stride: int, padding: in
 
 _correlate = _primitive(
     "correlate", _correlate_fast, _correlate_product,
-    lambda x, kernel, stride: x[3] >= _FEW and not _makes_images(*kernel[2:], stride), _correlate_shape,
+    lambda x, kernel, stride: x[3] >= _FEW and not _makes_images(kernel[2:], stride), _correlate_shape,
 )  # fmt: skip
 _adjoint = _primitive(
     "adjoint", _adjoint_fast, _adjoint_product, lambda y, kernel, _: kernel[2] >= _FEW_ADJOINT,
@@ -260,7 +261,7 @@ _adjoint = _primitive(
 )  # fmt: skip
 _weigh = _primitive(
     "weigh", _weigh_fast, _weigh_product,
-    lambda x, y, stride: x[0] * x[3] >= _FEW_WEIGH and not _makes_images(x[3], y[3], stride),
+    lambda x, y, stride: x[0] * x[3] >= _FEW_WEIGH and not _makes_images((x[3], y[3]), stride),
     lambda x, y, size, **_: (*size[2:], x[3], y[3]),
 )  # fmt: skip
 
