@@ -9,7 +9,6 @@ and turn by turn. Beside them stands a product of two large matrices.
 # PyTorch comes with the extra jaxgan[reference].
 # pyright: reportMissingImports=false
 import statistics
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -19,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 import tyro
+from race import Entry, in_turns
 from results import write
 
 from jaxgan.nn import conv
@@ -101,25 +101,22 @@ def layer(n: int, side: int, c: int, d: int, k: int, stride: int, padding: int, 
 
 def compare(ours: Callable[[], Any], theirs: Callable[[], Any], flop: float, rounds: int) -> dict[str, Any]:
     """Both sides by turns: medians, and the median of the ratios within a round."""
-    sides = {"jaxgan": lambda: jax.block_until_ready(ours()), "torch": theirs}
-    calls = {side: max(1, round(0.1 / min(_seconds(run, 1) for _ in range(3)))) for side, run in sides.items()}
-    times = {side: [] for side in sides}
-    for _ in range(rounds):
-        for side, run in sides.items():
-            times[side].append(_seconds(run, calls[side]) / calls[side])
+
+    def entry(call: Callable[[], Any]) -> Entry:
+        def run(steps: int) -> None:
+            for _ in range(steps):
+                call()
+
+        return Entry(run, compile_seconds=0.0, temporary_mib=0.0)
+
+    sides = {"jaxgan": entry(lambda: jax.block_until_ready(ours())), "torch": entry(theirs)}
+    times = in_turns(sides, rounds, seconds=0.1)
     rows: dict[str, Any] = {
         side: {"ms": round(1e3 * t, 3), "gflop_s": round(flop / t / 1e9)}
         for side, t in ((side, statistics.median(each)) for side, each in times.items())
     }
     ratios = [t / j for j, t in zip(*times.values(), strict=True)]
     return rows | {"ratio": round(statistics.median(ratios), 3)}
-
-
-def _seconds(run: Callable[[], Any], calls: int) -> float:
-    began = time.perf_counter()
-    for _ in range(calls):
-        run()
-    return time.perf_counter() - began
 
 
 if __name__ == "__main__":

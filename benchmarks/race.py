@@ -90,17 +90,7 @@ def race(name: str, ours: Entry, theirs: Mapping[str, Entry], *, rounds: int = 9
       **about: what else is written down.
     """
     sides = {"jaxgan": ours, **theirs}
-    counts = {}
-    for side, each in sides.items():
-        took = _seconds(each.run, each.steps)  # the call before was the first, and may have been slower
-        counts[side] = each.steps * max(1, round(seconds / took))
-    times: dict[str, list[float]] = {side: [] for side in sides}
-    for i in range(rounds):
-        order = list(sides)[:: 1 if i % 2 else -1]
-        for side in order:
-            gc.collect()
-            sides[side].run(sides[side].steps)  # not timed: it fetches the memory that the other side gave back
-            times[side].append(sides[side].times * _seconds(sides[side].run, counts[side]) / counts[side])
+    times = in_turns(sides, rounds, seconds)
     medians = {side: statistics.median(values) for side, values in times.items()}
     best = min(theirs, key=lambda side: medians[side])
     ratios = {side: [t / j for t, j in zip(times[side], times["jaxgan"], strict=True)] for side in theirs}
@@ -120,6 +110,28 @@ def race(name: str, ours: Entry, theirs: Mapping[str, Entry], *, rounds: int = 9
             "threads": torch.get_num_threads(),
         },
     )
+
+
+def in_turns(sides: Mapping[str, Entry], rounds: int, seconds: float) -> dict[str, list[float]]:
+    """Seconds of a step of each side, round by round.
+
+    Args:
+      sides: by name; each was called before.
+      rounds: how often each is timed.
+      seconds: how long each time, about.
+    """
+    counts = {}
+    for side, each in sides.items():
+        took = _seconds(each.run, each.steps)  # the call before was the first, and may have been slower
+        counts[side] = each.steps * max(1, round(seconds / took))
+    times: dict[str, list[float]] = {side: [] for side in sides}
+    for i in range(rounds):
+        order = list(sides)[:: 1 if i % 2 else -1]
+        for side in order:
+            gc.collect()
+            sides[side].run(sides[side].steps)  # not timed: it fetches the memory that the other side gave back
+            times[side].append(sides[side].times * _seconds(sides[side].run, counts[side]) / counts[side])
+    return times
 
 
 def _seconds(run: Callable[[int], None], steps: int) -> float:

@@ -1,6 +1,7 @@
 """Errors: of user input, and of runs that cannot go on."""
 
 import difflib
+import importlib.util
 from collections.abc import Collection, Mapping
 from typing import TypeVar
 
@@ -36,13 +37,14 @@ def closest(name: str, allowed: Collection[str]) -> str:
     return f"{similar(name, allowed)}Allowed: {', '.join(sorted(allowed))}."
 
 
-def choose(kind: str, name: str, registry: Mapping[str, T]) -> T:
+def choose(kind: str, name: str, registry: Mapping[str, T], more: str = "") -> T:
     """Looks a name up in a registry.
 
     Args:
       kind: what is looked up, for the message ("objective", "preset").
       name: the name that the user gave.
       registry: the allowed names and what they stand for.
+      more: what else the message says.
 
     Returns:
       The registry's entry.
@@ -54,5 +56,22 @@ def choose(kind: str, name: str, registry: Mapping[str, T]) -> T:
     1
     """
     if name not in registry:
-        raise InputError(f"There is no {kind} {name!r}. {closest(name, registry)}")
+        raise InputError(f"There is no {kind} {name!r}. {closest(name, registry)} {more}".rstrip())
     return registry[name]
+
+
+def check_extra(module: str, extra: str, what: str) -> None:
+    """Says how to get a package that is not installed with jaxgan itself.
+
+    Args:
+      module: of the package.
+      extra: of jaxgan that brings it, and the flag that asks for it.
+      what: cannot be made without it.
+
+    Raises:
+      InputError: if it is not there.
+
+    >>> check_extra("json", "json", "JSON files")
+    """
+    if importlib.util.find_spec(module) is None:
+        raise InputError(f"{what} need an extra package: pip install 'jaxgan[{extra}]', or leave --{extra} out.")

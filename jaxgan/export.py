@@ -16,7 +16,7 @@ from jax import export as exports
 from jaxgan import latent, loader, pictures
 from jaxgan.checkpoint import versions
 from jaxgan.config import CycleGANConfig, StyleGAN2Config
-from jaxgan.errors import InputError
+from jaxgan.errors import InputError, check_extra
 from jaxgan.files import replace
 from jaxgan.nn import StyleGenerator
 from jaxgan.sample import Trained, restore
@@ -95,7 +95,7 @@ def export(
         given = ", ".join(platforms) or "none"
         raise InputError(f"platforms is {given}; name each once, and at least one of: {', '.join(PLATFORMS)}.")
     if onnx:
-        _check_onnx()
+        check_extra("onnx", "onnx", "ONNX models")
     out = Path(run) / "export" if out is None else Path(out)
     trained = restore(run, step)
     pictures.check_out(out, suffix=None)
@@ -161,7 +161,7 @@ def functions(trained: Trained) -> dict[str, Function]:
     if isinstance(config, StyleGAN2Config):
         inputs.append(Input("psi", "float32", (), "truncation: 1 leaves styles as they are, 0 makes all the mean"))
     if options.labelled:
-        inputs.append(Input("label", "int32", (_BATCH,), f"classes, 0 to {trained.classes - 1}"))  # type: ignore
+        inputs.append(Input("label", "int32", (_BATCH,), f"classes, 0 to {trained.classes - 1}"))  # type: ignore  (labelled)
 
     def plain(variables: PyTree, z: Array, *label: Array) -> Array:
         asked: dict[str, Any] = {"label": label[0]} if label else {}
@@ -184,15 +184,6 @@ def _closed(function: Function) -> Callable[..., Array]:
     round otherwise than the program that was trained.
     """
     return lambda *inputs: function.call(jax.lax.optimization_barrier(function.variables), *inputs)
-
-
-def _check_onnx() -> None:
-    try:
-        import onnx  # noqa: F401
-    except ImportError as error:
-        raise InputError(
-            "ONNX models need an extra package: pip install 'jaxgan[onnx]', or leave --onnx out."
-        ) from error
 
 
 def _onnx(function: Function) -> bytes:

@@ -12,7 +12,7 @@ import rich.console
 import rich.progress
 
 from jaxgan.alarms import evaluation_alarms, training_alarms
-from jaxgan.errors import InputError
+from jaxgan.errors import check_extra
 from jaxgan.files import replace
 
 
@@ -201,12 +201,7 @@ def _summary(metrics: Mapping[str, float]) -> str:
 
 def check_tensorboard() -> None:
     """Raises InputError where TensorBoard logs cannot be written, because the extra is not installed."""
-    try:
-        import tensorboardX  # noqa: F401
-    except ImportError as error:
-        raise InputError(
-            "TensorBoard logs need an extra package: pip install 'jaxgan[tensorboard]', or leave --tensorboard out."
-        ) from error
+    check_extra("tensorboardX", "tensorboard", "TensorBoard logs")
 
 
 def _tensorboard(run: Path):

@@ -14,7 +14,7 @@ from jaxgan.config.cyclegan import CycleGANConfig
 from jaxgan.config.gan import GANConfig
 from jaxgan.config.r3gan import R3GANConfig
 from jaxgan.config.stylegan2 import StyleGAN2Config
-from jaxgan.errors import InputError, closest
+from jaxgan.errors import InputError, choose, closest
 from jaxgan.files import replace
 
 # Bytes; what `write` writes has a thousandth of them.
@@ -58,13 +58,8 @@ def from_data(data: dict[str, Any], origin: str) -> Config:
 
 
 def _make(data: dict[str, Any]) -> Config:
-    name = str(data.pop("recipe", None))[:80]
-    if name not in RECIPES:
-        raise InputError(
-            f"There is no recipe {name!r}. {closest(name, RECIPES)} A recipe of your own is known only to the program "
-            "that adds it to RECIPES: call that instead of jaxgan."
-        )
-    cls = RECIPES[name]
+    own = "A recipe of your own is known only to the program that adds it to RECIPES: call that instead of jaxgan."
+    cls = choose("recipe", str(data.pop("recipe", None))[:80], RECIPES, own)
     annotations = typing.get_type_hints(cls)  # class variables too, which are no fields
     hints = {field.name: annotations[field.name] for field in dataclasses.fields(cls)}
     for name, value in data.items():

@@ -17,11 +17,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.experimental.xla_metadata import set_xla_metadata
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from jaxgan.typing import Array
+from jaxgan.unmerged import unmerged
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
@@ -135,18 +135,16 @@ def _adjoint_product(y: Array, kernel: Array, *, size: tuple[int, ...], stride: 
 
 def _weigh_fast(x: Array, y: Array, *, size: tuple[int, ...], stride: int, padding: int) -> Array:
     # Images are channels here, and channels are images; the transposes are written down because only then the layout
-    # is the fast one. They are a function that stays one: merged with what made x and y, which the gradients of other
-    # layers need as well, they would compute all of that again, in strides. Pixels beyond the kernel's last position
-    # are left out.
-    with set_xla_metadata(inlineable="false"):
-        x, y = _turned(x, y)
+    # is the fast one. Merged with what made x and y, which the gradients of other layers need as well, they would
+    # compute all of that again, in strides. Pixels beyond the kernel's last position are left out.
+    x, y = _turned(x, y)
     used = [stride * (n - 1) + k - 2 * padding for n, k in zip(y.shape[:2], size[2:], strict=True)]
     pads = [(padding, padding + n - have) for n, have in zip(used, size[:2], strict=True)]
     out = _conv(x, y, pads, rhs_dilation=(stride, stride))
     return out.transpose(1, 2, 0, 3)
 
 
-@jax.jit
+@unmerged
 def _turned(x: Array, y: Array) -> tuple[Array, Array]:
     return x.transpose(3, 1, 2, 0), y.transpose(1, 2, 0, 3)
 

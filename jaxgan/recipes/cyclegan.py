@@ -9,7 +9,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from jax.experimental.xla_metadata import set_xla_metadata
 
 from jaxgan import augment as augmentation
 from jaxgan import axis
@@ -20,6 +19,7 @@ from jaxgan.objectives import Objective, least_squares
 from jaxgan.state import TrainState, initial
 from jaxgan.turns import average, descend, train_step
 from jaxgan.typing import GAN, Array, Aux, Batch, Judged, Key, Metrics, Params, Turn
+from jaxgan.unmerged import unmerged
 
 _OTHER = {"a": "b", "b": "a"}
 _INTO = {"a": "ba", "b": "ab"}  # the generator that makes images of a domain
@@ -318,17 +318,15 @@ def exchange(images: Array, count: Array, fakes: Array, swap: Array, slot: Array
         return chosen.reshape(-1, *(1,) * (fakes.ndim - 1))
 
     # A slot holds what the last fake before this one left there, in this batch or in an earlier one.
-    # What is read is read by a function that stays one, and is written back where nothing enters: so it is there before
-    # anything is written, and the pool need not be copied for that.
-    with set_xla_metadata(inlineable="false"):
-        held = _take(images, slot)
+    # What was read is written back where nothing enters: so it is read before anything is written, and XLA on CPUs need
+    # not copy the pool for that.
+    held = jax.lax.platform_dependent(images, slot, cpu=unmerged(_take), default=_take)
     met = jnp.where(each(last < 0), held, fakes[last])
     shown = jnp.where(each(enters & ~fills), met, fakes)
     left = jnp.where(each(stays), fakes, held)
     return images.at[jnp.where(stays, slot, len(images))].set(left, mode="drop"), shown
 
 
-@jax.jit
 def _take(images: Array, slot: Array) -> Array:
     return images[slot]
 
