@@ -269,7 +269,7 @@ class Checkpoints:
 def _open(directory: Path, options: ocp.CheckpointManagerOptions, tries: int = 10) -> ocp.CheckpointManager:
     """Opens a directory in which a run may be training, and deleting checkpoints while they are listed."""
     for _ in range(tries - 1):
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # Orbax asks twice what a path is
             return ocp.CheckpointManager(directory, options=options)
     return ocp.CheckpointManager(directory, options=options)
 

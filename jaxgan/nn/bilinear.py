@@ -8,7 +8,7 @@ XLA on CPUs has a fast convolution, of images [B, H, W, C] with kernels [K, L, C
 transpose a convolution by other layouts, for which XLA falls back to plain loops, 20 times slower and in the body of a
 scan a hundred times. So the maps are primitives with rules of their own: the transpose of any of them in either
 argument is another one, and derivatives of every order are fast, forward and backward. Each is computed by the fast
-convolution, or by a matrix product where that has too few channels to be fast.
+convolution, where it is large by fewer of them (`toom_cook`), or by a matrix product where it has too few channels.
 """
 
 import functools
@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from jaxgan.nn import toom_cook
 from jaxgan.typing import Array
 from jaxgan.unmerged import unmerged
 
@@ -30,7 +31,7 @@ _LAYOUT = ("NHWC", "HWIO", "NHWC")
 # images times channels. To so few channels as an image has, a convolution of stride 1 is a product for each tap.
 _FEW_ADJOINT, _FEW, _FEW_WEIGH, _IMAGE = 16, 2, 512, 8
 # From so many pixels on, zeros between them cost more than four convolutions without.
-_MANY_PIXELS = 1024
+_MANY_PIXELS = 64
 
 
 def correlate(x: Array, kernel: Array, stride: int, padding: int) -> Array:
@@ -64,7 +65,16 @@ def _conv(x: Array, kernel: Array, pads: Any, stride: int = 1, **dilation: Any) 
 
 def _correlate_fast(x: Array, kernel: Array, *, size: tuple[int, ...], stride: int, padding: int) -> Array:
     del size
-    return _conv(x, kernel, [(padding, padding)] * 2, stride)
+    return _convolve(x, kernel, [(padding, padding)] * 2, stride)
+
+
+def _convolve(x: Array, kernel: Array, pads: Any, stride: int = 1) -> Array:
+    (above, beside), sides = pads, zip(x.shape[1:3], pads, kernel.shape, strict=False)
+    h, w = ((n + sum(pad) - k) // stride + 1 for n, pad, k in sides)
+    if toom_cook.pays(x, kernel.shape, stride, h, w):
+        columns = partial(_conv, pads=[(0, 0), beside], stride=stride)
+        return toom_cook.correlate(x, kernel, stride, above, columns)
+    return _conv(x, kernel, pads, stride)
 
 
 def _correlate_product(x: Array, kernel: Array, *, size: tuple[int, ...], stride: int, padding: int) -> Array:
@@ -93,6 +103,8 @@ def _adjoint_fast(y: Array, kernel: Array, *, size: tuple[int, ...], stride: int
     even = all(n % stride == 0 and k >= stride for n, k in zip(size[:2], size[2:], strict=True))
     if stride > 1 and even and size[0] * size[1] >= _MANY_PIXELS:
         return _adjoint_by_phases(y, kernel, size=size, stride=stride, padding=padding)
+    if stride == 1:
+        return _convolve(y, kernel[::-1, ::-1].swapaxes(2, 3), [(k - 1 - padding,) * 2 for k in size[2:]])
     # The kernel slides, turned round, over y with zeros in between; at the end there are pixels that it never reached.
     pads = [
         (k - 1 - padding, k - 1 - padding + (n + 2 * padding - k) % stride)
@@ -117,7 +129,7 @@ def _adjoint_by_phases(y: Array, kernel: Array, *, size: tuple[int, ...], stride
 
     def row(r: int) -> Array:
         (rows, above), columns = phase(r, 0), [phase(q, 1) for q in range(stride)]
-        return jnp.stack([_conv(y, turned[rows, cols], [above, beside]) for cols, beside in columns], axis=3)
+        return jnp.stack([_convolve(y, turned[rows, cols], [above, beside]) for cols, beside in columns], axis=3)
 
     image = jnp.stack([row(r) for r in range(stride)], axis=2)
     return image.reshape(len(y), *size[:2], kernel.shape[2])
@@ -134,14 +146,29 @@ def _adjoint_product(y: Array, kernel: Array, *, size: tuple[int, ...], stride: 
 
 
 def _weigh_fast(x: Array, y: Array, *, size: tuple[int, ...], stride: int, padding: int) -> Array:
+    if not _weighs_less(x, y, size, stride):
+        return _weigh_by_images(x, y, size[2:], stride, (padding, padding))
+    way = _weigh_by_images if _has_images(x) else _weigh_by_patches
+    columns = partial(way, taps=(stride, size[3]), stride=stride, pads=(0, padding))
+    return toom_cook.weigh(x, y, size[2] // stride, stride, padding, columns)
+
+
+def _weighs_less(x: Array, y: Array, size: tuple[int, ...], stride: int) -> bool:
+    return toom_cook.pays(x, (*size[2:], x.shape[3], y.shape[3]), stride, *y.shape[1:3])
+
+
+def _has_images(x: Array) -> bool:
+    return len(x) * x.shape[3] >= _FEW_WEIGH
+
+
+def _weigh_by_images(x: Array, y: Array, taps: tuple[int, ...], stride: int, pads: tuple[int, int]) -> Array:
     # Images are channels here, and channels are images; the transposes are written down because only then the layout
     # is the fast one. Merged with what made x and y, which the gradients of other layers need as well, they would
     # compute all of that again, in strides. Pixels beyond the kernel's last position are left out.
+    sides = zip(x.shape[1:3], y.shape[1:3], taps, pads, strict=True)
     x, y = _turned(x, y)
-    used = [stride * (n - 1) + k - 2 * padding for n, k in zip(y.shape[:2], size[2:], strict=True)]
-    pads = [(padding, padding + n - have) for n, have in zip(used, size[:2], strict=True)]
-    out = _conv(x, y, pads, rhs_dilation=(stride, stride))
-    return out.transpose(1, 2, 0, 3)
+    around = [(pad, stride * (m - 1) + k - pad - n) for n, m, k, pad in sides]
+    return _conv(x, y, around, rhs_dilation=(stride, stride)).transpose(1, 2, 0, 3)
 
 
 @unmerged
@@ -159,8 +186,12 @@ def _weigh_product(x: Array, y: Array, *, size: tuple[int, ...], stride: int, pa
         return out.reshape(c, rows, cols, d).transpose(1, 2, 0, 3)[::-1, ::-1]  # seen from y, taps run backwards
     if by_strips < by_x:
         return _weigh_by_strips(x, y, size=size, stride=stride, padding=padding)
-    patches = _patches(x, size[2:], (stride, stride), (padding, padding))
-    return (patches.reshape(-1, by_x).T @ y.reshape(-1, d)).reshape(*size[2:], c, d)
+    return _weigh_by_patches(x, y, size[2:], stride, (padding, padding))
+
+
+def _weigh_by_patches(x: Array, y: Array, taps: tuple[int, ...], stride: int, pads: tuple[int, int]) -> Array:
+    patches = _patches(x, taps, (stride, stride), pads)
+    return jnp.einsum("bhwi,bhwo->io", patches, y).reshape(*taps, x.shape[3], y.shape[3])
 
 
 def _weigh_by_strips(x: Array, y: Array, *, size: tuple[int, ...], stride: int, padding: int) -> Array:
@@ -220,13 +251,13 @@ def _primitive(name: str, fast: Any, product: Any, is_fast: Any, shape: Any) -> 
       name: of the primitive.
       fast: how it is computed if ``is_fast``.
       product: how otherwise, for kernels of a single tap, and where both arguments are mapped over.
-      is_fast: (shape, shape, stride) -> whether.
+      is_fast: (argument, argument, size=, stride=) -> whether.
       shape: (shape, shape, size, stride, padding) -> shape of the result.
     """
     primitive = Primitive(name)
 
     def compute(a: Array, b: Array, *, size: tuple[int, ...], stride: int, padding: int) -> Array:
-        is_it = size[2] * size[3] > 1 and is_fast(a.shape, b.shape, stride)
+        is_it = size[2] * size[3] > 1 and is_fast(a, b, size=size, stride=stride)
         return (fast if is_it else product)(a, b, size=size, stride=stride, padding=padding)
 
     def batch(args: Any, axes: Any, **kw: Any) -> tuple[Array, int]:
@@ -251,15 +282,16 @@ def _correlate_shape(x: Any, kernel: Any, *, size: Any, stride: int, padding: in
 
 _correlate = _primitive(
     "correlate", _correlate_fast, _correlate_product,
-    lambda x, kernel, stride: x[3] >= _FEW and not _makes_images(kernel[2:], stride), _correlate_shape,
+    lambda x, kernel, stride, **_: x.shape[3] >= _FEW and not _makes_images(kernel.shape[2:], stride), _correlate_shape,
 )  # fmt: skip
 _adjoint = _primitive(
-    "adjoint", _adjoint_fast, _adjoint_product, lambda y, kernel, _: kernel[2] >= _FEW_ADJOINT,
+    "adjoint", _adjoint_fast, _adjoint_product, lambda y, kernel, **_: kernel.shape[2] >= _FEW_ADJOINT,
     lambda y, kernel, size, **_: (y[0], *size[:2], kernel[2]),
 )  # fmt: skip
 _weigh = _primitive(
     "weigh", _weigh_fast, _weigh_product,
-    lambda x, y, stride: x[0] * x[3] >= _FEW_WEIGH and not _makes_images((x[3], y[3]), stride),
+    lambda x, y, size, stride: _weighs_less(x, y, size, stride)
+    or (_has_images(x) and not _makes_images((x.shape[3], y.shape[3]), stride)),
     lambda x, y, size, **_: (*size[2:], x[3], y[3]),
 )  # fmt: skip
 
