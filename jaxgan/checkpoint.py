@@ -123,14 +123,7 @@ class Checkpoints:
         if step is not None and step not in steps:
             have = f"steps {', '.join(map(str, steps))}" if steps else "none at all"
             raise InputError(f"{self.directory} holds no checkpoint of step {step}; it holds {have}.")
-        faulty: dict[int, list[str]] = {}
-        found = None
-        if processes.first():
-            for each in reversed(steps) if step is None else [step]:
-                if not (wrong := self.faults(each)):
-                    found = each
-                    break
-                faulty[each] = wrong
+        found, faulty = self._good(step) if processes.first() else (None, {})
         # One process looks, so that all go on from the same step.
         found = int(processes.agree_on_first(-1 if found is None else found))
         report = "\n".join(f"  step {each}: {_shortened(wrong)}" for each, wrong in faulty.items())
@@ -147,6 +140,20 @@ class Checkpoints:
                 stacklevel=2,
             )
         return found
+
+    def _good(self, step: int | None) -> tuple[int | None, dict[int, list[str]]]:
+        """The newest step whose files are what was written, or that one, and what is wrong with newer ones."""
+        faulty: dict[int, list[str]] = {}
+        for each in reversed(steps := self.steps()) if step is None else [step]:
+            if not (wrong := self.faults(each)):
+                return each, faulty
+            if step is not None or (self.directory / str(each)).exists():
+                faulty[each] = wrong
+        if faulty or not steps:
+            return None, faulty
+        # A run that trains here has deleted all of them meanwhile, and has newer ones.
+        self._manager.reload()
+        return self._good(step)
 
     def save(self, step: int, items: dict[str, PyTree], about: dict[str, Any], score: float | None = None) -> None:
         """Saves in the background; training may go on and donate what is saved.

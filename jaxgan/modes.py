@@ -39,7 +39,7 @@ _RING = GANConfig(
 BENCHMARKS: dict[str, GANConfig] = {"ring": _RING, "grid": dataclasses.replace(_RING, data="grid")}
 
 # Where penalties hold the discriminator's slope, players may take longer steps.
-_LONG: dict[str, Any] = {"g_lr": 3e-3, "d_lr": 3e-3, "b2": 0.99}
+_LONG: dict[str, Any] = {"g_lr": 5e-3, "d_lr": 5e-3, "b2": 0.99}
 _R3GAN: dict[str, Any] = {"objective": "r3gan", "penalty": 0.02, **_LONG}
 
 # Fields by which a method differs from its benchmark's configuration.

@@ -19,20 +19,20 @@ import numpy as np
 
 from jaxgan.typing import Array
 
-# How many rows of the result belong together, and where the polynomials are evaluated, beside infinity. The rounding
-# error is three times that of the plain sum; with the usual -2 in place of -1/2 it is five times that (Barabasz et al.
-# 2020, https://arxiv.org/abs/1803.10986, section 6).
+# How many rows of the result belong together, and where polynomials are evaluated, beside infinity: -1/2 where -2 is
+# usual makes rounding errors a third smaller (Barabasz et al. 2020, https://arxiv.org/abs/1803.10986, compare points).
 _ROWS, _POINTS = 4, (0.0, 1.0, -1.0, 2.0, -0.5)
 
 # Measured on two cores: with fewer channels the sums cost more than they save, and with fewer operations the starting
-# of so many convolutions does. Arrays beyond so many bytes are taken in parts of the batch, which stay in the cache.
-_CHANNELS, _OPERATIONS, _BYTES = 32, 5e7, 2**23
+# of so many convolutions does; so much of the tiles is to be filled. Arrays beyond so many bytes are taken in parts of
+# the batch, which stay in the cache.
+_CHANNELS, _OPERATIONS, _FULL, _BYTES = 32, 5e7, 0.85, 2**23
 
 
 def pays(x: Array, kernel: tuple[int, ...], stride: int, h: int, w: int) -> bool:
     """Whether a convolution of x[B, H, W, C] with kernel[K, L, C, D] to [B, h, w, D] is faster this way."""
     rows, _, c, d = kernel
-    known = rows % stride == 0 and rows // stride in (2, 3) and h % _ROWS == 0
+    known = rows % stride == 0 and rows // stride in (2, 3) and h >= _FULL * _ROWS * _tiles(h)
     precise = x.dtype.itemsize >= 4  # sums of bfloat16 would lose what it has
     return known and precise and min(c, d) >= _CHANNELS and 2 * len(x) * h * w * math.prod(kernel) >= _OPERATIONS
 
@@ -53,15 +53,15 @@ def correlate(x: Array, kernel: Array, stride: int, pad: tuple[int, int], conv: 
     taps = len(kernel) // stride
     a, g, b = _matrices(taps)
     h = (x.shape[1] + sum(pad) - len(kernel)) // stride + 1
-    rows = list(kernel.reshape(taps, stride, *kernel.shape[1:]))
-    kernels = [_sum(weights, rows) for weights in g]
+    kernel_rows = list(kernel.reshape(taps, stride, *kernel.shape[1:]))
+    kernels = [_sum(weights, kernel_rows) for weights in g]
     xs = _parts(x, x.nbytes * kernel.shape[3] // kernel.shape[2])
 
     def part(i: Array | int) -> Array:
-        tiles = _tiles(xs[:, i], h, taps, stride, pad[0])
-        products = [conv(_sum(weights, tiles), kernel) for weights, kernel in zip(b, kernels, strict=True)]
+        rows = _image_rows(xs[:, i], h, taps, stride, pad[0])
+        products = [conv(_sum(weights, rows), kernel) for weights, kernel in zip(b, kernels, strict=True)]
         y = jnp.stack([_sum(weights, products) for weights in a.T], axis=2)
-        return y.reshape(len(y), h, *y.shape[3:])
+        return y.reshape(len(y), -1, *y.shape[3:])[:, :h]
 
     def write(i: Array, y: Array) -> Array:
         return jax.lax.dynamic_update_index_in_dim(y, part(i), i, 1)
@@ -88,11 +88,13 @@ def weigh(x: Array, y: Array, taps: int, stride: int, pad: int, conv: Callable[.
       f[taps stride, L, C, D].
     """
     a, g, b = _matrices(taps)
+    h = y.shape[1]
+    y = jnp.pad(y, ((0, 0), (0, _ROWS * _tiles(h) - h), (0, 0), (0, 0)))
     xs, ys = (_parts(each, x.nbytes + y.nbytes) for each in (x, y))
 
     def part(i: Array | int) -> list[Array]:
-        tiles, results = _tiles(xs[:, i], y.shape[1], taps, stride, pad), [ys[:, i, m::_ROWS] for m in range(_ROWS)]
-        return [conv(_sum(in_b, tiles), _sum(in_a, results)) for in_a, in_b in zip(a, b, strict=True)]
+        rows, results = _image_rows(xs[:, i], h, taps, stride, pad), [ys[:, i, m::_ROWS] for m in range(_ROWS)]
+        return [conv(_sum(in_b, rows), _sum(in_a, results)) for in_a, in_b in zip(a, b, strict=True)]
 
     def add(i: Array, products: list[Array]) -> list[Array]:
         return jax.tree.map(jnp.add, products, part(i))
@@ -123,14 +125,18 @@ def _matrices(taps: int) -> _Matrices:
     return _Matrices(powers(_ROWS), powers(taps) / scale[:, None], (2 * b * scale[:, None]).round() / 2)
 
 
-def _tiles(x: Array, h: int, taps: int, stride: int, above: int) -> list[Array]:
-    """The first row of every tile, the second one, and so on: _ROWS + taps - 1 times f[B, h / _ROWS stride, W, C]."""
-    rows = h + taps - 1
+def _tiles(h: int) -> int:
+    return -(-h // _ROWS)
+
+
+def _image_rows(x: Array, h: int, taps: int, stride: int, above: int) -> list[Array]:
+    """The first row of every tile, the second one, and so on: _ROWS + taps - 1 times f[B, tiles stride, W, C]."""
+    end = _ROWS * (_tiles(h) - 1) + 1
+    rows = end + _ROWS + taps - 2
     below = stride * rows - above - x.shape[1]
     x = jax.lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), (above, below, 0), (0, 0, 0), (0, 0, 0)])
     x = x.reshape(len(x), rows, stride, *x.shape[2:])
-    tiles = [x[:, n : n + h - _ROWS + 1 : _ROWS] for n in range(_ROWS + taps - 1)]
-    return [tile.reshape(len(x), -1, *x.shape[3:]) for tile in tiles]
+    return [x[:, n : n + end : _ROWS].reshape(len(x), -1, *x.shape[3:]) for n in range(_ROWS + taps - 1)]
 
 
 def _sum(weights: np.ndarray, arrays: Sequence[Array]) -> Array:
@@ -139,6 +145,6 @@ def _sum(weights: np.ndarray, arrays: Sequence[Array]) -> Array:
 
 
 def _parts(x: Array, size: int) -> Array:
-    """[B, ...] -> [B / n, n, ...] so that a part of size bytes fits; where devices share B out, each has some of all."""
+    """[B, ...] -> [B / n, n, ...] so that parts fit; each has some of what every device has."""
     count = next(n for n in range(1, len(x) + 1) if len(x) % n == 0 and (size <= n * _BYTES or n == len(x)))
     return x.reshape(-1, count, *x.shape[1:])
