@@ -75,7 +75,8 @@ def command(
 
 
 def _summary(values: Sequence[float]) -> str:
-    return f"{np.mean(values):.3g} ± {np.std(values, ddof=min(1, len(values) - 1)):.2g}"
+    mean = f"{np.mean(values):.3g}"
+    return f"{mean} ± {np.std(values, ddof=1):.2g}" if len(values) > 1 else mean
 
 
 def _write(path: Path, found: dict[str, Any]) -> None:

@@ -286,6 +286,17 @@ def test_devices_give_the_images_of_one(engine, on_one_device):
     np.testing.assert_allclose(np.asarray(got).reshape(expected.shape), expected, atol=1e-5)
 
 
+def test_the_probability_may_be_an_array_that_jit_knows():
+    images, p = jnp.asarray(noise((4, 6, 6, 1))), jnp.float32(0.5)
+    augment = ada(geometric=False)
+    np.testing.assert_allclose(
+        jax.jit(lambda images: augment(images, key(2), p))(images), augment(images, key(2), 0.5), atol=1e-6
+    )
+    wrong = 4 * p
+    with pytest.raises(InputError, match="p is 2"):
+        jax.jit(lambda images: augment(images, key(2), wrong))(images)
+
+
 def test_the_probability_may_be_swept():
     images = jnp.asarray(noise((4, 6, 6, 1)))
     augment = jax.jit(lambda p: ada(geometric=False)(images, key(2), p))

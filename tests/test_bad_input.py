@@ -376,6 +376,7 @@ data prepare | STR
 data prepare mnit --data-dir few | no data set 'mnit' | Did you mean 'mnist'
 data prepare mnist --data-dir file.txt | file.txt is a file | --data-dir
 data prepare digits | digits needs no preparing
+data prepare stacked_mnist | made of mnist | jaxgan data prepare mnist
 data prepare mnist | not installed | pip install 'jaxgan[prepare]'
 """
 TABLE = [[part.strip() for part in row.split("|")] for row in ROWS.splitlines() if row and not row.startswith("#")]

@@ -231,9 +231,9 @@ def test_debug_shows_where_an_error_came_from(here):
 
 
 def test_the_installed_command(here):
-    """As the shell runs it: the module's entry point in a process of its own."""
+    """As the shell runs it, in a process of its own."""
     env = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
-    script = "from jaxgan.cli import main; main()"
-    done = subprocess.run([sys.executable, "-c", script, "train", "digt"], capture_output=True, text=True, env=env)
+    words = [sys.executable, "-m", "jaxgan", "train", "digt"]
+    done = subprocess.run(words, capture_output=True, text=True, env=env)
     assert done.returncode == 2
     assert done.stderr.startswith("jaxgan: There is no preset 'digt'") and done.stderr.count("\n") == 1

@@ -28,5 +28,5 @@ def check_input(images: Array, p: float | Array) -> None:
         )
     if jnp.ndim(p) != 0:
         raise InputError(f"p has shape {jnp.shape(p)}. It is one probability for all images; vmap runs over several.")
-    if not isinstance(p, Tracer) and not 0 <= p <= 1:
+    if not isinstance(p, Tracer) and not 0 <= float(p) <= 1:  # in a jit, an array compared would be traced
         raise InputError(f"p is {p}. An augmentation is applied with a probability p between 0 and 1.")

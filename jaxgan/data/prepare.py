@@ -38,6 +38,8 @@ def prepare(name: str, data_dir: str | Path | None = None) -> Path:
     """
     if name in EMBEDDED or name in SYNTHETIC:
         raise InputError(f"The data set {name} needs no preparing.")
+    if name == STACKED:
+        raise InputError(f"{STACKED} is made of mnist as it is read. Prepare that: jaxgan data prepare mnist")
     root = tfds.data_dirs(data_dir)[0]
     if root.exists() and not root.is_dir():
         raise InputError(f"{root} is a file; data sets are written to a directory. Name one with --data-dir.")

@@ -1,0 +1,5 @@
+"""``python -m jaxgan`` is ``jaxgan``."""
+
+from jaxgan.cli import main
+
+main()
