@@ -1,7 +1,9 @@
 """``jaxgan checkpoints``: what a run has saved, whether it is still what was written, and what can go."""
 
+import contextlib
 import datetime
 import shutil
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +28,8 @@ def command(run: tyro.conf.Positional[Path], verify: bool = False, prune: int | 
     if prune is not None and prune < 1:
         raise InputError(f"--prune is {prune}; at least one checkpoint is kept.")
     with Checkpoints(run / "checkpoints") as checkpoints:
-        saved = [_look(checkpoints, step, verify or prune is not None) for step in checkpoints.steps()]
+        looks = (_look(checkpoints, run, step, verify or prune is not None) for step in checkpoints.steps())
+        saved = [each for each in looks if (checkpoints.directory / str(each.step)).exists()]
         left = [*unfinished(checkpoints.directory), *sorted((run / "faulty").glob("[0-9]*"))]
         _print(saved, left)
         if prune is not None:
@@ -48,16 +51,33 @@ class _Saved(NamedTuple):
     faults: list[str] | None  # None: nobody looked
 
 
-def _look(checkpoints: Checkpoints, step: int, verify: bool) -> _Saved:
-    directory = checkpoints.directory / str(step)
-    files = [path.stat() for path in directory.rglob("*") if path.is_file()]
+def _look(checkpoints: Checkpoints, run: Path, step: int, verify: bool) -> _Saved:
+    faults = _faults(checkpoints, run, step) if verify else None
+    files = []
+    for path in (checkpoints.directory / str(step)).rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # a run that trains here deletes it just now
+            files += [path.stat()] if path.is_file() else []
     return _Saved(
         step,
         datetime.datetime.fromtimestamp(max((file.st_mtime for file in files), default=0)),
         sum(file.st_size for file in files) / 1e6,
         checkpoints.score(step),
-        checkpoints.faults(step) if verify else None,
+        faults,
     )
+
+
+def _faults(checkpoints: Checkpoints, run: Path, step: int, seconds: float = 10.0) -> list[str]:
+    """What stays wrong: a run that trains here has files that are not sealed yet, or half deleted, for a moment."""
+    end = time.monotonic() + seconds
+    while (wrong := checkpoints.faults(step)) and time.monotonic() < end:
+        try:
+            lock(run).close()
+            return wrong
+        except InputError:
+            time.sleep(0.2)
+        except OSError:  # nobody may train in a directory that cannot be written to
+            return wrong
+    return wrong
 
 
 def _print(saved: list[_Saved], left: list[Path]) -> None:

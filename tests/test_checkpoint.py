@@ -3,17 +3,22 @@
 import json
 import os
 import random
+import re
+import shutil
 import subprocess
+import threading
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from jaxgan import integrity
 from jaxgan.checkpoint import Checkpoints, differences, set_aside, unfinished, versions
 from jaxgan.cli import main
 from jaxgan.errors import InputError, RunError, RunWarning
+from jaxgan.rundir import lock
 
 STEPS = (10, 20, 30)
 
@@ -235,3 +240,46 @@ def test_the_command_lists_verifies_and_prunes(saved, capsys):
     assert status == 1 and "so none is deleted" in out
     assert run_cli(capsys, "checkpoints", run, "--prune", "0")[0] == 2
     assert run_cli(capsys, "checkpoints", run + "/nowhere")[0] == 2
+
+
+def test_a_run_that_trains_may_seal_and_delete_what_is_verified(saved, capsys):
+    """Its newest checkpoint has no digests yet, and its oldest is being deleted: neither is a fault."""
+    sums, run = (saved / "30/SHA256SUMS").read_bytes(), str(saved.parent)
+    (saved / "30/SHA256SUMS").unlink()
+    (saved / "10/state/manifest.ocdbt").unlink()
+    assert run_cli(capsys, "checkpoints", run, "--verify")[0] == 1  # nobody trains
+
+    def go_on():
+        (saved / "30/SHA256SUMS").write_bytes(sums)
+        shutil.rmtree(saved / "10")
+
+    with lock(saved.parent):
+        later = threading.Timer(1.0, go_on)
+        later.start()
+        status, out = run_cli(capsys, "checkpoints", run, "--verify")
+        later.join()
+    steps = re.findall(r"(\d+) +\S* *\d{4}-", out)
+    assert status == 0 and steps == ["20", "30"], out
+
+
+def test_the_newest_is_looked_for_again_where_a_run_has_deleted_all(saved):
+    with Checkpoints(saved) as checkpoints:
+        shutil.copytree(saved / "30", saved / "50")
+        for step in STEPS:
+            shutil.rmtree(saved / str(step))
+        assert checkpoints.newest() == 50
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError, NotADirectoryError])
+def test_a_directory_is_listed_while_a_run_deletes_in_it(saved, monkeypatch, error):
+    """Orbax looks at every step that it has listed, and fails at one that is gone meanwhile."""
+    manager, failing = ocp.CheckpointManager, iter([True, False])
+
+    def opened(*args, **options):
+        if next(failing):
+            raise error
+        return manager(*args, **options)
+
+    monkeypatch.setattr(ocp, "CheckpointManager", opened)
+    with Checkpoints(saved) as checkpoints:
+        assert checkpoints.steps() == list(STEPS)
