@@ -21,7 +21,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as managers
 from orbax.checkpoint.path import atomicity
 
-from jaxgan import integrity, processes
+from jaxgan import integrity, processes, tuning
 from jaxgan.errors import InputError, RunError, RunWarning
 from jaxgan.typing import PyTree
 
@@ -313,9 +313,11 @@ def set_aside(directory: Path, step: int) -> Path:
 
 
 def versions() -> dict[str, str]:
-    """What a result may depend on beside the configuration: packages, Python, the kind of device."""
+    """What a result may depend on beside the configuration: packages, Python, the device, on CPUs the threads."""
     found = {name: importlib.metadata.version(name) for name in _PACKAGES}
-    return found | {"python": platform.python_version(), "device": jax.devices()[0].device_kind}
+    device = jax.devices()[0]
+    found |= {"python": platform.python_version(), "device": device.device_kind}
+    return found | ({"threads (NPROC)": str(tuning.threads())} if device.platform == "cpu" else {})
 
 
 def leaves(state: PyTree) -> dict[str, str]:

@@ -59,7 +59,20 @@ def share_cores() -> None:
     """
     flags = os.environ.get("XLA_FLAGS", "")
     if jax.config.values["jax_num_cpu_devices"] < 1 and "host_platform_device_count" not in flags:
-        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)) if _LINUX else os.cpu_count() or 1)
+        jax.config.update("jax_num_cpu_devices", _cores())
+
+
+def threads() -> int:
+    """How many threads XLA computes with on CPUs: ``NPROC`` in the environment, else those cores that this process has.
+
+    The bits of large convolutions depend on it, because their sums are shared out among the threads.
+    """
+    said = os.environ.get("NPROC", "")
+    return int(said) if said.isdigit() else _cores()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if _LINUX else os.cpu_count() or 1
 
 
 def restart() -> None:
