@@ -2,7 +2,7 @@
 
 A kernel of r rows makes m rows of a result of m + r - 1 rows of an image. With B, G and A of `_matrices`, its products
 
-    result = A^T ((G kernel) * (B^T image))
+    result = A^T ((G kernel) * (B image))
 
 are m + r - 1, where the plain sum over taps has m r. They are convolutions along columns, each of a weighted sum of
 rows; where images are large enough, those sums cost less than what is saved. With a stride of s, a row here is s rows.
@@ -20,7 +20,7 @@ import numpy as np
 from jaxgan.typing import Array
 
 # How many rows of the result belong together, and where polynomials are evaluated, beside infinity: -1/2 where -2 is
-# usual makes rounding errors a third smaller (Barabasz et al. 2020, https://arxiv.org/abs/1803.10986, compare points).
+# usual makes rounding errors a third smaller. Barabasz et al. 2020, https://arxiv.org/abs/1803.10986, look for such.
 _ROWS, _POINTS = 4, (0.0, 1.0, -1.0, 2.0, -0.5)
 
 # Measured on two cores: with fewer channels the sums cost more than they save, and with fewer operations the starting
@@ -104,7 +104,7 @@ def weigh(x: Array, y: Array, taps: int, stride: int, pad: int, conv: Callable[.
 
 
 class _Matrices(NamedTuple):
-    """For m rows of a result, r taps and n = m + r - 1 products: a[n, m], g[n, r], b[n, n], the last one transposed."""
+    """For m rows of a result, r taps and n = m + r - 1 products: a[n, m], g[n, r], b[n, n]."""
 
     a: np.ndarray
     g: np.ndarray
