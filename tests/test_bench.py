@@ -54,7 +54,7 @@ def test_waiting_for_data_is_told_apart_from_steps(monkeypatch):
     source = from_arrays(images)
 
     def slow(indices):
-        time.sleep(0.02)
+        time.sleep(0.2)
         return source.read(indices)
 
     config = dataclasses.replace(TINY, d_steps=1)

@@ -365,7 +365,7 @@ def test_noise_is_fixed_without_a_key_and_drawn_with_one(started):
     make = jit(lambda variables, key: g.apply(variables, z, train=False, key=key))
     fixed, drawn = make(variables, None), make(variables, new_key(1))
     np.testing.assert_array_equal(fixed, make(variables, None))
-    np.testing.assert_array_equal(fixed[0], fixed[1])
+    np.testing.assert_allclose(fixed[0], fixed[1], atol=1e-6)  # XLA may sum up neighbours in another order
     np.testing.assert_array_equal(drawn, make(variables, new_key(1)))
     for a, b in ((drawn, fixed), (drawn, make(variables, new_key(2))), (drawn[0], drawn[1])):
         assert np.abs(a - b).max() > 1e-2
