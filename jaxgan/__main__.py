@@ -2,4 +2,5 @@
 
 from jaxgan.cli import main
 
-main()
+if __name__ == "__main__":  # worker processes that are spawned import this again
+    main()

@@ -143,8 +143,9 @@ class Checkpoints:
 
     def _good(self, step: int | None) -> tuple[int | None, dict[int, list[str]]]:
         """The newest step whose files are what was written, or that one, and what is wrong with newer ones."""
+        steps = self.steps() if step is None else [step]
         faulty: dict[int, list[str]] = {}
-        for each in reversed(steps := self.steps()) if step is None else [step]:
+        for each in reversed(steps):
             if not (wrong := self.faults(each)):
                 return each, faulty
             if step is not None or (self.directory / str(each)).exists():

@@ -69,11 +69,10 @@ def _correlate_fast(x: Array, kernel: Array, *, size: tuple[int, ...], stride: i
 
 
 def _convolve(x: Array, kernel: Array, pads: Any, stride: int = 1) -> Array:
-    (above, beside), sides = pads, zip(x.shape[1:3], pads, kernel.shape, strict=False)
-    h, w = ((n + sum(pad) - k) // stride + 1 for n, pad, k in sides)
-    if toom_cook.pays(x, kernel.shape, stride, h, w):
-        columns = partial(_conv, pads=[(0, 0), beside], stride=stride)
-        return toom_cook.correlate(x, kernel, stride, above, columns)
+    sides = zip(x.shape[1:3], kernel.shape[:2], pads, strict=True)
+    if toom_cook.pays(x, kernel.shape, stride, *((n + sum(pad) - k) // stride + 1 for n, k, pad in sides)):
+        columns = partial(_conv, pads=[(0, 0), pads[1]], stride=stride)
+        return toom_cook.correlate(x, kernel, stride, pads[0], columns)
     return _conv(x, kernel, pads, stride)
 
 
@@ -100,25 +99,25 @@ def _correlate_by_taps(x: Array, kernel: Array, padding: int) -> Array:
 
 
 def _adjoint_fast(y: Array, kernel: Array, *, size: tuple[int, ...], stride: int, padding: int) -> Array:
-    even = all(n % stride == 0 and k >= stride for n, k in zip(size[:2], size[2:], strict=True))
-    if stride > 1 and even and size[0] * size[1] >= _MANY_PIXELS:
-        return _adjoint_by_phases(y, kernel, size=size, stride=stride, padding=padding)
+    turned = kernel[::-1, ::-1].swapaxes(2, 3)
     if stride == 1:
-        return _convolve(y, kernel[::-1, ::-1].swapaxes(2, 3), [(k - 1 - padding,) * 2 for k in size[2:]])
+        return _convolve(y, turned, [(k - 1 - padding,) * 2 for k in size[2:]])
+    even = all(n % stride == 0 and k >= stride for n, k in zip(size[:2], size[2:], strict=True))
+    if even and size[0] * size[1] >= _MANY_PIXELS:
+        return _adjoint_by_phases(y, turned, size=size, stride=stride, padding=padding)
     # The kernel slides, turned round, over y with zeros in between; at the end there are pixels that it never reached.
     pads = [
         (k - 1 - padding, k - 1 - padding + (n + 2 * padding - k) % stride)
         for n, k in zip(size[:2], size[2:], strict=True)
     ]
-    return _conv(y, kernel[::-1, ::-1].swapaxes(2, 3), pads, lhs_dilation=(stride, stride))
+    return _conv(y, turned, pads, lhs_dilation=(stride, stride))
 
 
-def _adjoint_by_phases(y: Array, kernel: Array, *, size: tuple[int, ...], stride: int, padding: int) -> Array:
+def _adjoint_by_phases(y: Array, turned: Array, *, size: tuple[int, ...], stride: int, padding: int) -> Array:
     """Without zeros in between: each position between two pixels of y by the taps that reach it, at most half of them.
 
     Pixel s i + r gets tap a from y[i + (r + p - a) / s], wherever that is a whole number.
     """
-    turned = kernel[::-1, ::-1].swapaxes(2, 3)
 
     def phase(r: int, axis: int) -> tuple[slice, tuple[int, int]]:
         n, k, least = size[axis] // stride, size[2 + axis], (r + padding) % stride
@@ -132,7 +131,7 @@ def _adjoint_by_phases(y: Array, kernel: Array, *, size: tuple[int, ...], stride
         return jnp.stack([_convolve(y, turned[rows, cols], [above, beside]) for cols, beside in columns], axis=3)
 
     image = jnp.stack([row(r) for r in range(stride)], axis=2)
-    return image.reshape(len(y), *size[:2], kernel.shape[2])
+    return image.reshape(len(y), *size[:2], turned.shape[3])
 
 
 def _adjoint_product(y: Array, kernel: Array, *, size: tuple[int, ...], stride: int, padding: int) -> Array:
