@@ -118,3 +118,20 @@ def test_sums_of_bfloat16_and_tiles_that_are_half_empty_stay_plain(shape, dtype,
     arrays, maps = layer(*shape)
     jax.jit(maps).lower(*(a.astype(dtype) for a in arrays))
     assert not used
+
+
+@pytest.mark.parametrize("channels", [17, 32])
+@pytest.mark.parametrize("side", [8, 32])
+def test_a_batch_of_any_size_can_be_exported(side, channels, used):
+    """As generators are: without fewer products, because whether they pay depends on the batch."""
+    x = draw(0, 16, side, side, channels)
+    same, double = draw(1, 3, 3, channels, channels) / 9, draw(2, 4, 4, channels, channels) / 16
+
+    def generate(x):
+        return nn.conv_transpose(nn.conv(x, same, stride=1, padding=1), double)
+
+    symbolic = jax.ShapeDtypeStruct(jax.export.symbolic_shape(f"b, {side}, {side}, {channels}"), x.dtype)
+    exported = jax.export.export(jax.jit(generate))(symbolic)
+    assert not used
+    out = jax.jit(generate)(x)
+    np.testing.assert_allclose(exported.call(x), out, atol=1e-5 * float(jnp.abs(out).max()))

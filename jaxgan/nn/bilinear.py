@@ -131,7 +131,7 @@ def _adjoint_by_phases(y: Array, turned: Array, *, size: tuple[int, ...], stride
         return jnp.stack([_convolve(y, turned[rows, cols], [above, beside]) for cols, beside in columns], axis=3)
 
     image = jnp.stack([row(r) for r in range(stride)], axis=2)
-    return image.reshape(len(y), *size[:2], turned.shape[3])
+    return image.reshape(y.shape[0], *size[:2], turned.shape[3])
 
 
 def _adjoint_product(y: Array, kernel: Array, *, size: tuple[int, ...], stride: int, padding: int) -> Array:

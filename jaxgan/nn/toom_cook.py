@@ -16,6 +16,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.export import is_symbolic_dim
 
 from jaxgan.typing import Array
 
@@ -30,7 +31,12 @@ _CHANNELS, _OPERATIONS, _FULL, _BYTES = 32, 5e7, 0.85, 2**23
 
 
 def pays(x: Array, kernel: tuple[int, ...], stride: int, h: int, w: int) -> bool:
-    """Whether a convolution of x[B, H, W, C] with kernel[K, L, C, D] to [B, h, w, D] is faster this way."""
+    """Whether a convolution of x[B, H, W, C] with kernel[K, L, C, D] to [B, h, w, D] is faster this way.
+
+    Of a batch of any size, which an exported generator takes, nobody knows.
+    """
+    if is_symbolic_dim(x.shape[0]):
+        return False
     rows, _, c, d = kernel
     known = rows % stride == 0 and rows // stride in (2, 3) and h >= _FULL * _ROWS * _tiles(h)
     precise = x.dtype.itemsize >= 4  # sums of bfloat16 would lose what it has
