@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import threading
 import time
 
 import numpy as np
@@ -12,6 +13,7 @@ from jaxgan.bench import bench, compare
 from jaxgan.config import GANConfig
 from jaxgan.data import from_arrays
 from jaxgan.errors import InputError
+from jaxgan.train import make_feed
 
 TINY = GANConfig(data="digits", network="mlp", width=8, depth=1, latent_dim=4, batch=16, d_steps=2)
 FLAGS = str.split(
@@ -49,20 +51,35 @@ def test_the_share_of_memory_bandwidth():
 
 
 def test_waiting_for_data_is_told_apart_from_steps(monkeypatch):
-    """A source that takes longer than a step keeps the steps waiting; one in memory never does."""
-    images = np.zeros((64, 64, 64, 1), np.uint8)
-    source = from_arrays(images)
+    """A source that reads only while the steps wait for it makes them wait; one in memory never does."""
+    source = from_arrays(np.zeros((64, 64, 64, 1), np.uint8))
+    here, waiting = threading.current_thread(), threading.Event()
 
     def slow(indices):
-        time.sleep(0.2)
-        return source.read(indices)
+        if threading.current_thread() is not here:  # reading ahead
+            assert waiting.wait(60)
+            time.sleep(0.01)
+        return source.read(indices % 64)
+
+    def gated(*args):
+        found = make_feed(*args)
+
+        def load(step):
+            waiting.set()
+            loaded = found.load(step)
+            waiting.clear()
+            return loaded
+
+        return found._replace(load=load)
 
     config = dataclasses.replace(TINY, d_steps=1)
-    for limit, read, waits in ((1, slow, True), (64, source.read, False)):
-        big = source._replace(size=1 << 20, read=lambda i, read=read: read(i % 64)) if waits else source
-        monkeypatch.setattr(GANConfig, "load", lambda _, found=big: found)
-        found = bench(dataclasses.replace(config, memory_limit=limit), parallel.jit(), seconds=0.3)["measured"]
-        assert (found["waiting_share"] > 0.2) if waits else (found["waiting_share"] == 0)
+    monkeypatch.setattr(GANConfig, "load", lambda _: source)
+    assert bench(config, parallel.jit(), seconds=0.1)["measured"]["waiting_share"] == 0
+    monkeypatch.setattr(GANConfig, "load", lambda _: source._replace(size=1 << 20, read=slow))
+    monkeypatch.setattr("jaxgan.bench.make_feed", gated)
+    found = bench(dataclasses.replace(config, memory_limit=1), parallel.jit(), seconds=0.1)["measured"]
+    waiting.set()  # for what is still read ahead
+    assert 0 < found["waiting_share"] < 1
 
 
 def test_a_measurement_beside_an_earlier_one(measured):
