@@ -41,13 +41,13 @@ def bench(config: Config, engine: Engine, *, seconds: float = 10.0, trace: Path 
 
     Returns:
       JSON data. "images_per_second"; "step_ms" with "median", "p10", "p90" of chunks; "compile_seconds" of tracing and
-      compiling; "waiting_share", of the time for which steps wait for data that is read ahead; "gflops_per_step" of
-      matrix products and convolutions, averaged over lazy turns (`mean_flops`); "matmul_tflops", what a large matrix
-      product of the same dtype reaches here, and "mfu", the step's share of that; "bandwidth_gb_s", what adding two
-      large arrays reaches; "gb_per_step", what XLA says that the operations of a step read and write on one device, and
-      "bandwidth_share", how fast they do so as a share of that, above 1 where caches serve them. Both are None where
-      the step loops or branches, which XLA's count does not see. "peak_mib" of the device, on CPUs of the process; with
-      a trace "heaviest", the operations that took most time.
+      compiling; "waiting_share", of the time for which steps wait for data that is read ahead, None if too few steps
+      were timed to need more of it; "gflops_per_step" of matrix products and convolutions, averaged over lazy turns
+      (`mean_flops`); "matmul_tflops", what a large matrix product of the same dtype reaches here, and "mfu", the step's
+      share of that; "bandwidth_gb_s", what adding two large arrays reaches; "gb_per_step", what XLA says that the
+      operations of a step read and write on one device, and "bandwidth_share", how fast they do so as a share of that,
+      above 1 where caches serve them. Both are None where the step loops or branches, which XLA's count does not see.
+      "peak_mib" of the device, on CPUs of the process; with a trace "heaviest", the operations that took most time.
 
     Raises:
       InputError: before anything is compiled, if the configuration, its data and the devices do not fit together.
@@ -76,11 +76,12 @@ def bench(config: Config, engine: Engine, *, seconds: float = 10.0, trace: Path 
     run(1)
     steps = _steps(run, feed.limit)
     run(steps)
-    times, run.waited = [], 0.0
+    times, run.waits = [], []
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(times) < 3:
         times.append(run(steps) / steps)
-    median = statistics.median(times)
+    median, waited = statistics.median(times), sum(run.waits)
+    waiting_share = None if feed.limit and not run.waits else round(waited / (waited + steps * sum(times)), 4)
 
     of_step = _step(config, source, images)
     gflops, gb = _gflops(*of_step), None if loops(*of_step) else _gigabytes(chunk)
@@ -97,7 +98,7 @@ def bench(config: Config, engine: Engine, *, seconds: float = 10.0, trace: Path 
             "steps_per_chunk": steps,
         },
         "compile_seconds": round(compile_seconds, 2),
-        "waiting_share": round(run.waited / (run.waited + steps * sum(times)), 4),
+        "waiting_share": waiting_share,
         "gflops_per_step": round(gflops, 4),
         "matmul_tflops": round(tflops, 4),
         "mfu": round(gflops / 1e3 / median / (tflops * engine.size), 4),
@@ -122,14 +123,14 @@ class _Chunks:
 
     def __init__(self, chunk: Callable, state: PyTree, sums: PyTree, feed: data.Feed, loaded: PyTree, key: Any):
         self.chunk, self.state, self.sums, self.feed, self.loaded, self.key = chunk, state, sums, feed, loaded, key
-        self.step, self.reach, self.waited = 0, feed.limit, 0.0
+        self.step, self.reach, self.waits = 0, feed.limit, []
 
     def __call__(self, steps: int) -> float:
         """Makes so many steps; returns the seconds that they took."""
-        began = time.perf_counter()
         if self.reach is not None and self.step + steps > self.reach:
+            began = time.perf_counter()
             self.loaded, self.reach = self.feed.load(self.step), self.step + (self.feed.limit or 0)
-        self.waited += time.perf_counter() - began
+            self.waits.append(time.perf_counter() - began)
         began = time.perf_counter()
         self.state, self.sums, found = jax.block_until_ready(
             self.chunk(self.state, self.sums, self.loaded, np.int32(steps), self.key)
@@ -190,9 +191,9 @@ def _bandwidth_gb_s() -> float:
     return 3 * x.nbytes / _best(jax.jit(lambda x, y: x + y), x, x + 1) / 1e9
 
 
-def _best(function: Callable, *args: Any, tries: int = 10) -> float:
+def _best(function: Callable, *args: Any) -> float:
     times = []
-    for _ in range(tries):
+    for _ in range(5):
         began = time.perf_counter()
         jax.block_until_ready(function(*args))
         times.append(time.perf_counter() - began)

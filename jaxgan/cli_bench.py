@@ -40,6 +40,11 @@ def _read(path: Path) -> dict[str, Any]:
     return then
 
 
+def _waiting(measured: dict[str, Any]) -> str:
+    share = measured["waiting_share"]
+    return "not needed while steps were timed: raise --seconds" if share is None else f"{100 * share:.1f} % of the time"
+
+
 def _bandwidth(measured: dict[str, Any]) -> str:
     most = f"{measured['bandwidth_gb_s']:.1f} GB/s"
     if measured["bandwidth_share"] is None:
@@ -53,7 +58,7 @@ def _print(measured: dict[str, Any], engine: Engine) -> None:
         "images/s": f"{measured['images_per_second']:,.1f}",
         "step": f"{step['median']:.3f} ms (10 %: {step['p10']:.3f}, 90 %: {step['p90']:.3f})",
         "compile": f"{measured['compile_seconds']:.1f} s",
-        "waiting for data": f"{100 * measured['waiting_share']:.1f} % of the time",
+        "waiting for data": _waiting(measured),
         "matrix work": f"{measured['gflops_per_step']:.3f} GFLOP a step",
         "share of matmul peak": f"{100 * measured['mfu']:.1f} % of {measured['matmul_tflops']:.3f} TFLOP/s a device",
         "share of memory bandwidth": _bandwidth(measured),

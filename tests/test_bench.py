@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 import threading
 import time
 
@@ -74,12 +75,17 @@ def test_waiting_for_data_is_told_apart_from_steps(monkeypatch):
 
     config = dataclasses.replace(TINY, d_steps=1)
     monkeypatch.setattr(GANConfig, "load", lambda _: source)
-    assert bench(config, parallel.jit(), seconds=0.1)["measured"]["waiting_share"] == 0
+    monkeypatch.setattr("jaxgan.bench._CHUNK_SECONDS", 0.0)  # chunks of one step; three are timed
+    assert bench(config, parallel.jit(), seconds=1e-9)["measured"]["waiting_share"] == 0
     monkeypatch.setattr(GANConfig, "load", lambda _: source._replace(size=1 << 20, read=slow))
     monkeypatch.setattr("jaxgan.bench.make_feed", gated)
-    found = bench(dataclasses.replace(config, memory_limit=1), parallel.jit(), seconds=0.1)["measured"]
-    waiting.set()  # for what is still read ahead
-    assert 0 < found["waiting_share"] < 1
+    config, shares = dataclasses.replace(config, memory_limit=1), []
+    for ahead in (2, 64):  # steps
+        monkeypatch.setattr(sys.modules["jaxgan.data.feed"], "_STEPS", ahead)  # jaxgan.data.feed is a function too
+        shares.append(bench(config, parallel.jit(), seconds=1e-9)["measured"]["waiting_share"])
+        waiting.set()  # for what is still read ahead
+    assert 0 < shares[0] < 1
+    assert shares[1] is None  # six steps do not come to the end of what was read ahead
 
 
 def test_a_measurement_beside_an_earlier_one(measured):
