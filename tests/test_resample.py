@@ -83,7 +83,17 @@ def test_upfirdn_and_its_adjoint_equal_their_definitions(up, down, pad, size):
 
 def test_derivatives_of_images_and_kernels():
     f = jax.jit(lambda x, k: jnp.sum(jnp.tanh(nn.upfirdn(x, k, up=2, down=3, pad=(2, 1)))))
-    check_grads(f, (draw(0, 1, 3, 3, 1), draw(1, 4)), order=2, modes=["rev"], atol=1e-2, rtol=1e-2)
+    check_grads(f, (draw(0, 1, 3, 3, 1), draw(1, 4)), order=2, modes=["fwd", "rev"], atol=1e-2, rtol=1e-2)
+
+
+@pytest.mark.parametrize("axes", [(None, 0), (1, None), (2, 1)])
+def test_mapped_over_images_and_kernels(axes):
+    x, kernel = draw(0, 2, 5, 4, 2), draw(1, 3)
+    args = [a if at is None else jnp.stack([a, -2 * a], at) for a, at in zip((x, kernel), axes, strict=True)]
+    f = partial(nn.upfirdn, up=2, pad=(1, 1))
+    signs = [(1, 1) if at is None else (1, -2) for at in axes]
+    for out, *scale in zip(jax.jit(jax.vmap(f, axes))(*args), *signs, strict=True):
+        np.testing.assert_allclose(out, scale[0] * scale[1] ** 2 * f(x, kernel), atol=1e-4)  # the kernel counts twice
 
 
 def test_doubling_mixes_neighbours_and_halving_is_its_adjoint():
@@ -117,6 +127,7 @@ def test_resampling_needs_no_grouped_convolution_and_keeps_the_dtype():
         assert half.dtype == dtype
         np.testing.assert_allclose(half.astype(jnp.float32), double(x), atol=0.05)
     program = str(jax.make_jaxpr(jax.grad(lambda x: jnp.sum(nn.downsample2(nn.upsample2(x)) ** 2)))(x[0]))
+    assert program.count("filtered[") == 8  # along rows and columns, twice, and so backward
     assert "conv_general" not in program
     assert "dot_general" not in program
 

@@ -65,6 +65,7 @@ def test_all_three_maps_round_to_few_times_the_plain_error(shape, parts, used, m
     arrays, maps = layer(*shape)
     if parts > 1:
         monkeypatch.setattr(toom_cook, "_BYTES", arrays[0].nbytes // parts)
+        monkeypatch.setattr(jax, "device_count", lambda: 1)
     fast = jax.jit(maps)(*arrays)
     assert {*used} == {"correlate", "weigh"}
     monkeypatch.setattr(toom_cook, "pays", lambda *_: False)
@@ -92,6 +93,7 @@ def test_images_that_devices_share_out_stay_where_they_are(used, monkeypatch):
     """In parts of the batch as well: no device asks another for images, only for its share of a gradient."""
     arrays, maps = layer(*SHAPES[1])
     monkeypatch.setattr(toom_cook, "_BYTES", arrays[0].nbytes // 2)
+    monkeypatch.setattr(jax, "device_count", lambda: 2)
     mesh = Mesh(np.array(jax.devices()[:2]), ("data",), axis_types=(AxisType.Auto,))
     split, whole = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (("data",), ()))
     program = jax.jit(maps, in_shardings=(split, whole, split), out_shardings=(split, split, whole))

@@ -20,7 +20,9 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from jaxgan.axis import alike
 from jaxgan.nn import toom_cook
+from jaxgan.nn.parts import summed
 from jaxgan.typing import Array
 from jaxgan.unmerged import unmerged
 
@@ -28,8 +30,9 @@ _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 # Measured on two cores: with fewer channels in its result the fast adjoint is slower than a product; so is a
 # convolution of fewer channels than two; and the fast weight gradient, which sums over images as its channels, of fewer
-# images times channels. To so few channels as an image has, a convolution of stride 1 is a product for each tap.
-_FEW_ADJOINT, _FEW, _FEW_WEIGH, _IMAGE = 16, 2, 512, 8
+# images times channels, but for kernels of so many taps. To so few channels as an image has, a convolution of stride 1
+# is a product for each tap. What a weight gradient writes for its product is written in parts of so many bytes.
+_FEW_ADJOINT, _FEW, _FEW_WEIGH, _MANY_TAPS, _IMAGE, _BYTES = 16, 2, 512, 49, 8, 2**21
 # From so many pixels on, zeros between them cost more than four convolutions without.
 _MANY_PIXELS = 64
 
@@ -37,23 +40,13 @@ _MANY_PIXELS = 64
 def correlate(x: Array, kernel: Array, stride: int, padding: int) -> Array:
     """f[B, H, W, C], f[K, L, C, D] -> f[B, h, w, D] with h = (H + 2 padding - K) // stride + 1."""
     size = (*x.shape[1:3], *kernel.shape[:2])
-    return _correlate.bind(*_alike(x, kernel), size=size, stride=stride, padding=padding)
+    return _correlate.bind(*alike(x, kernel), size=size, stride=stride, padding=padding)
 
 
 def adjoint(y: Array, kernel: Array, stride: int, padding: int, image: tuple[int, int]) -> Array:
     """f[B, h, w, D], f[K, L, C, D] -> f[B, *image, C]."""
     size = (*image, *kernel.shape[:2])
-    return _adjoint.bind(*_alike(y, kernel), size=size, stride=stride, padding=padding)
-
-
-def _alike(a: Array, b: Array) -> tuple[Array, Array]:
-    """Two arrays that differ along the same manual axes of ``shard_map``: a primitive's rules take that for granted."""
-    axes = [jax.typeof(each).manual_axis_type.varying for each in (a, b)]
-    a, b = (
-        jax.lax.pcast(each, tuple(missing), to="varying") if (missing := (axes[0] | axes[1]) - own) else each
-        for each, own in zip((a, b), axes, strict=True)
-    )
-    return a, b
+    return _adjoint.bind(*alike(y, kernel), size=size, stride=stride, padding=padding)
 
 
 # (argument, argument, size=(H, W, K, L), stride, padding) -> result: by the fast convolution, and by a product.
@@ -178,14 +171,22 @@ def _turned(x: Array, y: Array) -> tuple[Array, Array]:
 def _weigh_product(x: Array, y: Array, *, size: tuple[int, ...], stride: int, padding: int) -> Array:
     (rows, cols), c, d = size[2:], x.shape[-1], y.shape[-1]
     # The numbers that each way has to write for a position of the kernel; the least counts.
-    by_x, by_y, by_strips = rows * cols * c, rows * cols * d, stride * cols * c + rows * d
-    if stride == 1 and padding < min(rows, cols) and by_y < min(by_x, by_strips):
-        patches = _patches(y, size[2:], (1, 1), (rows - 1 - padding, cols - 1 - padding))
-        out = x.reshape(-1, c).T @ patches.reshape(-1, by_y)
-        return out.reshape(c, rows, cols, d).transpose(1, 2, 0, 3)[::-1, ::-1]  # seen from y, taps run backwards
-    if by_strips < by_x:
-        return _weigh_by_strips(x, y, size=size, stride=stride, padding=padding)
-    return _weigh_by_patches(x, y, size[2:], stride, (padding, padding))
+    ways = [
+        (rows * cols * c, partial(_weigh_by_patches, taps=size[2:], stride=stride, pads=(padding, padding))),
+        (stride * cols * c + rows * d, partial(_weigh_by_strips, size=size, stride=stride, padding=padding)),
+    ]
+    if stride == 1 and padding < min(rows, cols):
+        ways.append((rows * cols * d, partial(_weigh_by_patches_of_y, taps=size[2:], padding=padding)))
+    numbers, way = min(ways, key=lambda each: each[0])
+    return summed(way, x, y, numbers * y.nbytes // d, _BYTES)
+
+
+def _weigh_by_patches_of_y(x: Array, y: Array, taps: tuple[int, ...], padding: int) -> Array:
+    rows, cols = taps
+    patches = _patches(y, taps, (1, 1), (rows - 1 - padding, cols - 1 - padding))
+    out = x.reshape(-1, x.shape[-1]).T @ patches.reshape(-1, patches.shape[-1])
+    # Seen from y, taps run backwards.
+    return out.reshape(-1, rows, cols, y.shape[-1]).transpose(1, 2, 0, 3)[::-1, ::-1]
 
 
 def _weigh_by_patches(x: Array, y: Array, taps: tuple[int, ...], stride: int, pads: tuple[int, int]) -> Array:
@@ -274,6 +275,12 @@ def _primitive(name: str, fast: Any, product: Any, is_fast: Any, shape: Any) -> 
     return primitive
 
 
+def _is_weighed_fast(x: Array, y: Array, *, size: tuple[int, ...], stride: int) -> bool:
+    large = stride == 1 and size[2] * size[3] >= _MANY_TAPS
+    by_images = (large or _has_images(x)) and not _makes_images((x.shape[3], y.shape[3]), stride)
+    return by_images or _weighs_less(x, y, size, stride)
+
+
 def _correlate_shape(x: Any, kernel: Any, *, size: Any, stride: int, padding: int) -> tuple[int, ...]:
     h, w = ((n + 2 * padding - k) // stride + 1 for n, k in zip(size[:2], size[2:], strict=True))
     return (x[0], h, w, kernel[3])
@@ -288,11 +295,8 @@ _adjoint = _primitive(
     lambda y, kernel, size, **_: (y[0], *size[:2], kernel[2]),
 )  # fmt: skip
 _weigh = _primitive(
-    "weigh", _weigh_fast, _weigh_product,
-    lambda x, y, size, stride: _weighs_less(x, y, size, stride)
-    or (_has_images(x) and not _makes_images((x.shape[3], y.shape[3]), stride)),
-    lambda x, y, size, **_: (*size[2:], x[3], y[3]),
-)  # fmt: skip
+    "weigh", _weigh_fast, _weigh_product, _is_weighed_fast, lambda x, y, size, **_: (*size[2:], x[3], y[3])
+)
 
 
 def _transpose(to: Primitive, first: int, second: int) -> Any:

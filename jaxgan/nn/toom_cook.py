@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.export import is_symbolic_dim
 
+from jaxgan.nn.parts import parts, summed
 from jaxgan.typing import Array
 
 # How many rows of the result belong together, and where polynomials are evaluated, beside infinity: -1/2 where -2 is
@@ -61,7 +62,7 @@ def correlate(x: Array, kernel: Array, stride: int, pad: tuple[int, int], conv: 
     h = (x.shape[1] + sum(pad) - len(kernel)) // stride + 1
     kernel_rows = list(kernel.reshape(taps, stride, *kernel.shape[1:]))
     kernels = [_sum(weights, kernel_rows) for weights in g]
-    xs = _parts(x, x.nbytes * kernel.shape[3] // kernel.shape[2])
+    xs = parts(x, x.nbytes * kernel.shape[3] // kernel.shape[2], _BYTES)
 
     def part(i: Array | int) -> Array:
         rows = _image_rows(xs[:, i], h, taps, stride, pad[0])
@@ -96,17 +97,13 @@ def weigh(x: Array, y: Array, taps: int, stride: int, pad: int, conv: Callable[.
     a, g, b = _matrices(taps)
     h = y.shape[1]
     y = jnp.pad(y, ((0, 0), (0, _ROWS * _tiles(h) - h), (0, 0), (0, 0)))
-    xs, ys = (_parts(each, x.nbytes + y.nbytes) for each in (x, y))
 
-    def part(i: Array | int) -> list[Array]:
-        rows, results = _image_rows(xs[:, i], h, taps, stride, pad), [ys[:, i, m::_ROWS] for m in range(_ROWS)]
+    def products(x: Array, y: Array) -> list[Array]:
+        rows, results = _image_rows(x, h, taps, stride, pad), [y[:, m::_ROWS] for m in range(_ROWS)]
         return [conv(_sum(in_b, rows), _sum(in_a, results)) for in_a, in_b in zip(a, b, strict=True)]
 
-    def add(i: Array, products: list[Array]) -> list[Array]:
-        return jax.tree.map(jnp.add, products, part(i))
-
-    products = jax.lax.fori_loop(1, xs.shape[1], add, part(0))
-    return jnp.concatenate([_sum(weights, products) for weights in g.T])
+    sums = summed(products, x, y, x.nbytes + y.nbytes, _BYTES)
+    return jnp.concatenate([_sum(weights, sums) for weights in g.T])
 
 
 class _Matrices(NamedTuple):
@@ -148,9 +145,3 @@ def _image_rows(x: Array, h: int, taps: int, stride: int, above: int) -> list[Ar
 def _sum(weights: np.ndarray, arrays: Sequence[Array]) -> Array:
     """Of those arrays that count, each times its weight."""
     return functools.reduce(jnp.add, (float(w) * each for w, each in zip(weights, arrays, strict=True) if w))
-
-
-def _parts(x: Array, size: int) -> Array:
-    """[B, ...] -> [B / n, n, ...] so that parts fit; each has some of what every device has."""
-    count = next(n for n in range(1, len(x) + 1) if len(x) % n == 0 and (size <= n * _BYTES or n == len(x)))
-    return x.reshape(-1, count, *x.shape[1:])
