@@ -56,16 +56,6 @@ def varying(tree: PyTree, axis_name: str | None) -> PyTree:
     return tree if axis_name is None else jax.lax.pcast(tree, axis_name, to="varying")
 
 
-def alike(a: Array, b: Array) -> tuple[Array, Array]:
-    """Two arrays that differ along the same manual axes of ``shard_map``: a primitive's rules take that for granted."""
-    axes = [jax.typeof(each).manual_axis_type.varying for each in (a, b)]
-    a, b = (
-        jax.lax.pcast(each, tuple(missing), to="varying") if (missing := (axes[0] | axes[1]) - own) else each
-        for each, own in zip((a, b), axes, strict=True)
-    )
-    return a, b
-
-
 def rows(tree: PyTree, axis_name: str | None) -> PyTree:
     """Spreads global batches over the devices: what every device computes on, in whatever engine.
 

@@ -209,7 +209,7 @@ def test_input_that_is_no_image_is_refused(weights):
         with pytest.raises(InputError, match="height, width, 1 or 3"):
             inception(weights).apply(jnp.zeros(shape))
     with pytest.raises(InputError, match="'antialiased'"):
-        inception(weights, resize="antialias")  # type: ignore[arg-type]
+        inception(weights, resize="antialias")  # type: ignore[arg-type]  (refused)
 
 
 def test_other_weights_are_refused(tmp_path):

@@ -18,11 +18,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters import ad
 
-from jaxgan.axis import alike
 from jaxgan.nn import toom_cook
 from jaxgan.nn.parts import summed
+from jaxgan.nn.primitive import alike, bilinear
 from jaxgan.typing import Array
 from jaxgan.unmerged import unmerged
 
@@ -254,25 +254,13 @@ def _primitive(name: str, fast: Any, product: Any, is_fast: Any, shape: Any) -> 
       is_fast: (argument, argument, size=, stride=) -> whether.
       shape: (shape, shape, size, stride, padding) -> shape of the result.
     """
-    primitive = Primitive(name)
 
     def compute(a: Array, b: Array, *, size: tuple[int, ...], stride: int, padding: int) -> Array:
         is_it = size[2] * size[3] > 1 and is_fast(a, b, size=size, stride=stride)
         return (fast if is_it else product)(a, b, size=size, stride=stride, padding=padding)
 
-    def batch(args: Any, axes: Any, **kw: Any) -> tuple[Array, int]:
-        (a, b), (at, bt) = args, axes
-        if bt is None and name != "weigh":  # a batch of batches is a batch
-            a = jnp.moveaxis(a, at, 0)
-            out = primitive.bind(a.reshape(-1, *a.shape[2:]), b, **kw)
-            return out.reshape(*a.shape[:2], *out.shape[1:]), 0
-        return jax.vmap(partial(product, **kw), (at, bt))(a, b), 0
-
-    primitive.def_impl(jax.jit(primitive.bind, static_argnames=("size", "stride", "padding")))
-    primitive.def_abstract_eval(lambda a, b, **kw: a.update(shape=shape(a.shape, b.shape, **kw)))
-    batching.primitive_batchers[primitive] = batch
-    mlir.register_lowering(primitive, mlir.lower_fun(compute, multiple_results=False))
-    return primitive
+    static = ("size", "stride", "padding")
+    return bilinear(name, compute, product, shape, static=static, by_image=name != "weigh")
 
 
 def _is_weighed_fast(x: Array, y: Array, *, size: tuple[int, ...], stride: int) -> bool:

@@ -12,12 +12,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters import ad
 from jax.typing import ArrayLike
 
-from jaxgan.axis import alike
 from jaxgan.errors import InputError
+from jaxgan.nn.primitive import alike, bilinear
 from jaxgan.typing import Array
 from jaxgan.unmerged import unmerged
 
@@ -158,18 +157,9 @@ def _plans(x: tuple[int, ...], kernel: tuple[int, ...], *, up: Any, down: Any, p
     return [_plan(*args) for args in zip(x[1:3], kernel, up, down, pad, strict=True)]
 
 
-def _abstract(x: Any, kernel: Any, **ways: Any) -> Any:
-    rows, cols = _plans(x.shape, kernel.shape, **ways)
-    return x.update(shape=(x.shape[0], rows.size, cols.size, x.shape[3]))
-
-
-def _batch(args: Any, axes: Any, **ways: Any) -> tuple[Array, int]:
-    (x, kernel), (at, kernel_at) = args, axes
-    if kernel_at is not None:
-        return jax.vmap(partial(_sum_of_slices, **ways), (at, kernel_at))(x, kernel), 0
-    x = jnp.moveaxis(x, at, 0)  # a batch of batches is a batch
-    out = _filtered.bind(x.reshape(-1, *x.shape[2:]), kernel, **ways)
-    return out.reshape(*x.shape[:2], *out.shape[1:]), 0
+def _shape(x: tuple[int, ...], kernel: tuple[int, ...], **ways: Any) -> tuple[int, ...]:
+    rows, cols = _plans(x, kernel, **ways)
+    return (x[0], rows.size, cols.size, x[3])
 
 
 def _to_images(y: Array, x: Any, kernel: Array, *, up: Any, down: Any, pad: Any) -> Array:
@@ -190,9 +180,5 @@ def _by_itself(x: Array, kernel: Array, **ways: Any) -> Array:
     return unmerged(partial(_sum_of_slices, **ways))(x, kernel)
 
 
-_filtered = Primitive("filtered")
-_filtered.def_impl(jax.jit(_filtered.bind, static_argnames=("up", "down", "pad")))
-_filtered.def_abstract_eval(_abstract)
-batching.primitive_batchers[_filtered] = _batch
-mlir.register_lowering(_filtered, mlir.lower_fun(_by_itself, multiple_results=False))
+_filtered = bilinear("filtered", _by_itself, _sum_of_slices, _shape, static=("up", "down", "pad"))
 ad.defbilinear(_filtered, _to_images, _to_kernels)
