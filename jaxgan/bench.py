@@ -19,7 +19,7 @@ from jaxgan.chunk import blank, make_chunk
 from jaxgan.config import Config
 from jaxgan.errors import InputError
 from jaxgan.finite import Check
-from jaxgan.flops import loops, mean_flops
+from jaxgan.flops import cycle_flops, loops
 from jaxgan.parallel import Engine
 from jaxgan.train import keys, make_feed
 from jaxgan.turns import slices
@@ -27,6 +27,7 @@ from jaxgan.typing import PyTree
 
 # A chunk of steps takes about so long: short enough for percentiles, long enough for the clock.
 _CHUNK_SECONDS = 0.1
+_MOST_STEPS = 1 << 12
 _HEAVIEST = 10
 
 
@@ -40,14 +41,15 @@ def bench(config: Config, engine: Engine, *, seconds: float = 10.0, trace: Path 
       trace: a directory for a profile of two chunks, to be opened with XProf or Perfetto.
 
     Returns:
-      JSON data. "images_per_second"; "step_ms" with "median", "p10", "p90" of chunks; "compile_seconds" of tracing and
-      compiling; "waiting_share", of the time for which steps wait for data that is read ahead, None if too few steps
-      were timed to need more of it; "gflops_per_step" of matrix products and convolutions, averaged over lazy turns
-      (`mean_flops`); "matmul_tflops", what a large matrix product of the same dtype reaches here, and "mfu", the step's
-      share of that; "bandwidth_gb_s", what adding two large arrays reaches; "gb_per_step", what XLA says that the
-      operations of a step read and write on one device, and "bandwidth_share", how fast they do so as a share of that,
-      above 1 where caches serve them. Both are None where the step loops or branches, which XLA's count does not see.
-      "peak_mib" of the device, on CPUs of the process; with a trace "heaviest", the operations that took most time.
+      JSON data. "images_per_second"; "step_ms" with "median", "p10", "p90" of chunks, each of whole cycles of lazy
+      turns; "compile_seconds" of tracing and compiling; "waiting_share", of the time for which steps wait for data that
+      is read ahead, None if too few steps were timed to need more of it; "gflops_per_step" of matrix products and
+      convolutions, the mean of a cycle; "matmul_tflops", what a large matrix product of the same dtype reaches here,
+      and "mfu", the step's share of that; "bandwidth_gb_s", what adding two large arrays reaches; "gb_per_step", what
+      XLA says that the operations of a step read and write on one device, and "bandwidth_share", how fast they do so as
+      a share of that, above 1 where caches serve them. Both are None where the step loops or branches, which XLA's
+      count does not see. "peak_mib" of the device, on CPUs of the process; with a trace "heaviest", the operations that
+      took most time.
 
     Raises:
       InputError: before anything is compiled, if the configuration, its data and the devices do not fit together.
@@ -70,11 +72,13 @@ def bench(config: Config, engine: Engine, *, seconds: float = 10.0, trace: Path 
     program = make_chunk(gan, engine, feed, engine.layout(like), before)
     chunk = program.lower(like, sums, loaded, np.int32(1), key).compile()
     compile_seconds = time.perf_counter() - began
+    of_step = _step(config, source, images)
+    flops = _flops(*of_step)
     state = engine.init(gan)(init_key)
     run = _Chunks(chunk, state, engine.replicate(sums), feed, loaded, key)
 
     run(1)
-    steps = _steps(run, feed.limit)
+    steps = _steps(run, len(flops))
     run(steps)
     times, run.waits = [], []
     end = time.perf_counter() + seconds
@@ -83,8 +87,7 @@ def bench(config: Config, engine: Engine, *, seconds: float = 10.0, trace: Path 
     median, waited = statistics.median(times), sum(run.waits)
     waiting_share = None if feed.limit and not run.waits else round(waited / (waited + steps * sum(times)), 4)
 
-    of_step = _step(config, source, images)
-    gflops, gb = _gflops(*of_step), None if loops(*of_step) else _gigabytes(chunk)
+    gflops, gb = statistics.mean(flops) / 1e9, None if loops(*of_step) else _gigabytes(chunk)
     dtype = getattr(config, "dtype", "float32")
     tflops, gb_s = _matmul_tflops(dtype), _bandwidth_gb_s()
     measured = {
@@ -126,11 +129,19 @@ class _Chunks:
         self.step, self.reach, self.waits = 0, feed.limit, []
 
     def __call__(self, steps: int) -> float:
-        """Makes so many steps; returns the seconds that they took."""
-        if self.reach is not None and self.step + steps > self.reach:
-            began = time.perf_counter()
-            self.loaded, self.reach = self.feed.load(self.step), self.step + (self.feed.limit or 0)
-            self.waits.append(time.perf_counter() - began)
+        """Makes so many steps; returns the seconds that they took, without those of waiting for data."""
+        took = 0.0
+        while steps:
+            if self.step == self.reach:
+                began = time.perf_counter()
+                self.loaded, self.reach = self.feed.load(self.step), self.step + (self.feed.limit or 0)
+                self.waits.append(time.perf_counter() - began)
+            n = steps if self.reach is None else min(steps, self.reach - self.step)
+            took += self._chunk(n)
+            steps -= n
+        return took
+
+    def _chunk(self, steps: int) -> float:
         began = time.perf_counter()
         self.state, self.sums, found = jax.block_until_ready(
             self.chunk(self.state, self.sums, self.loaded, np.int32(steps), self.key)
@@ -148,12 +159,12 @@ def _check_finite(found: Check, step: int) -> None:
         )
 
 
-def _steps(run: _Chunks, limit: int | None) -> int:
-    """How many steps a chunk takes to last long enough."""
-    steps = 1
-    while run(steps) < _CHUNK_SECONDS and steps < (limit or 1 << 12):
+def _steps(run: _Chunks, cycle: int) -> int:
+    """How many steps last long enough: as many in which every lazy turn has its share."""
+    steps = cycle
+    while run(steps) < _CHUNK_SECONDS and steps < _MOST_STEPS:
         steps *= 2
-    return min(steps, limit or steps)
+    return steps
 
 
 def _step(config: Config, source: data.AnySource, images: int) -> tuple[Callable, PyTree, PyTree, PyTree]:
@@ -164,13 +175,14 @@ def _step(config: Config, source: data.AnySource, images: int) -> tuple[Callable
     return gan.step, like, batch, jax.eval_shape(jax.random.key, 0)
 
 
-def _gflops(step: Callable, *args: PyTree) -> float:
+def _flops(step: Callable, *args: PyTree) -> list[float]:
+    """Of each step of a cycle of lazy turns."""
     nothing = jax.tree.map(lambda _: None, args)
 
     def at(number: int) -> tuple[PyTree, PyTree]:
         return (nothing[0].replace(step=jnp.int32(number)), *nothing[1:]), args
 
-    return mean_flops(step, at) / 1e9
+    return cycle_flops(step, at)
 
 
 def _gigabytes(chunk: Any) -> float:

@@ -18,27 +18,33 @@ from jaxgan.typing import PyTree
 _Known = dict[Any, Any]
 
 
-def mean_flops(function: Callable, at: Callable[[int], tuple[PyTree, Sequence[PyTree]]], steps: int = 16) -> float:
-    """The operations of a call of ``function``, averaged over the first so many steps; a product and its sum are two.
+def cycle_flops(
+    function: Callable, at: Callable[[int], tuple[PyTree, Sequence[PyTree]]], steps: int = 64
+) -> list[float]:
+    """The operations of each call of ``function`` in a cycle of calls; a product and its sum are two.
+
+    The cycle is as long as it takes lazy turns to come by again: with one on every 16th step and one on every fourth,
+    16 calls. It is 1 without lazy turns, and ``steps`` if nothing repeats itself within half of them.
 
     Args:
       function: traced once, on shapes.
       at: step -> (what is known, arguments): the arguments are shapes, ``jax.ShapeDtypeStruct``, and what is known has
         their structure, with a value where it is known and None elsewhere.
-      steps: over how many steps; lazy turns come by as often as in any other so many, if they divide them.
+      steps: how many are looked at.
 
     >>> x = jax.ShapeDtypeStruct((2, 3), np.float32)
-    >>> mean_flops(lambda x: x @ x.T, lambda step: ((None,), (x,)))
-    24.0
+    >>> cycle_flops(lambda x: x @ x.T, lambda step: ((None,), (x,)))
+    [24.0]
     """
-    known, args = at(0)
-    closed = jax.make_jaxpr(function)(*args)
-    total = 0
-    for step in range(steps):
-        known, _ = at(step)
-        values = jax.tree.leaves(known, is_leaf=lambda x: x is None)
-        total += _count(closed.jaxpr, values, closed.consts)[0]
-    return total / steps
+    closed = jax.make_jaxpr(function)(*at(0)[1])
+
+    def of(step: int) -> float:
+        values = jax.tree.leaves(at(step)[0], is_leaf=lambda x: x is None)
+        return _count(closed.jaxpr, values, closed.consts)[0]
+
+    counts = [of(step) for step in range(steps)]
+    length = next((n for n in range(1, steps // 2 + 1) if counts[n:] == counts[:-n]), steps)
+    return counts[:length]
 
 
 def loops(function: Callable, *args: PyTree) -> bool:

@@ -51,6 +51,23 @@ def test_the_share_of_memory_bandwidth():
     assert 1.5 < four["gb_per_step"] / one["gb_per_step"] < 4
 
 
+@pytest.mark.parametrize("memory_limit", [1 << 30, 1])
+def test_a_chunk_has_whole_cycles_of_lazy_turns(monkeypatch, memory_limit):
+    """Where one step lasts long enough too, and where fewer steps are read ahead: the median leaves no turn out."""
+    monkeypatch.setattr("jaxgan.bench._CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr(sys.modules["jaxgan.data.feed"], "_STEPS", 2)  # jaxgan.data.feed is a function too
+    lazily = {"objective": "gan_r1", "penalty_every": 3, "memory_limit": memory_limit}
+    config = dataclasses.replace(TINY, d_steps=1, width=64, batch=128, **lazily)
+    lazy = bench(config, parallel.jit(), seconds=1e-9)["measured"]
+    assert lazy["step_ms"]["steps_per_chunk"] == 3 and lazy["step_ms"]["chunks"] == 3
+    eager = bench(dataclasses.replace(config, penalty_every=1), parallel.jit(), seconds=1e-9)["measured"]
+    assert eager["step_ms"]["steps_per_chunk"] == 1
+    none = bench(
+        dataclasses.replace(config, objective="non_saturating", penalty_every=1), parallel.jit(), seconds=1e-9
+    )["measured"]
+    assert none["gflops_per_step"] < lazy["gflops_per_step"] < eager["gflops_per_step"]
+
+
 def test_waiting_for_data_is_told_apart_from_steps(monkeypatch):
     """A source that reads only while the steps wait for it makes them wait; one in memory never does."""
     source = from_arrays(np.zeros((64, 64, 64, 1), np.uint8))
