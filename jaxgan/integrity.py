@@ -31,7 +31,7 @@ def faults(directory: Path) -> list[str]:
     try:
         text = (directory / SUMS).read_bytes().decode()
     except FileNotFoundError:
-        return [f"{SUMS}: missing"]
+        return [f"{SUMS}: missing; a save that is killed at its end leaves none"]
     except (OSError, UnicodeDecodeError) as error:
         return [f"{SUMS}: cannot be read: {error}"]
     sealed = {name: digest for digest, _, name in (line.partition("  ") for line in text.splitlines())}
