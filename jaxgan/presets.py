@@ -49,7 +49,7 @@ _FACADES: dict = {**_NARROW, "channel_base": 1024}
 
 # R3GAN at 28 pixels: 8, 16 and 32 channels, one block at each resolution. The paper's schedules, shortened.
 _R3_NARROW = R3GANConfig(
-    channel_base=224, blocks=1, group=8, batch=32, gamma=1.0, gamma_end=0.1, lr=2e-3, lr_end=5e-4, burn_in=100_000.0,
+    channel_base=224, blocks=1, group=8, batch=32, gamma=10.0, gamma_end=3.0, lr=1e-3, lr_end=3e-4, burn_in=100_000.0,
     half_life=10_000.0,
 )  # fmt: skip
 # Modes as VEEGAN and PacGAN count them.
@@ -269,14 +269,14 @@ PRESETS: dict[str, Preset] = {
     "r3gan-mnist": Preset(
         dataclasses.replace(_R3_NARROW, conditional=True, steps=10_000, samples=100),
         reproduces="Huang et al. 2024: all of it but augmentation, narrow",
-        cost="not measured yet",
-        outcome="not run yet",
+        cost="21 minutes of one core",
+        outcome="99 % of the digits are those asked for; FID of digit features 1.9; clean strokes",
     ),
     "r3gan-stacked-mnist": Preset(
-        dataclasses.replace(_R3_NARROW, data="stacked_mnist", steps=20_000, **_MODES),
+        dataclasses.replace(_R3_NARROW, data="stacked_mnist", channel_base=448, steps=20_000, **_MODES),
         reproduces="Huang et al. 2024: three digits in each image, 1,000 modes, narrow",
-        cost="40 minutes of one core, by the 14,000 steps that were run",
-        outcome="after 14,000 steps 811 of 1,000 modes, reverse KL 0.98; digits run into each other",
+        cost="140 minutes of one core, by the 15,000 steps that were run",
+        outcome="after 15,000 steps 993 of 1,000 modes, reverse KL 0.37; the digits can be told apart",
     ),
 }
 
