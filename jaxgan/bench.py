@@ -79,7 +79,6 @@ def bench(config: Config, engine: Engine, *, seconds: float = 10.0, trace: Path 
 
     run(1)
     steps = _steps(run, len(flops))
-    run(steps)
     times, run.waits = [], []
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(times) < 3:

@@ -17,20 +17,19 @@ from jaxgan.typing import PyTree
 # What is known of a variable while tracing: the value of what follows from the step's number alone.
 _Known = dict[Any, Any]
 
+_LONGEST = 64  # steps of a cycle
 
-def cycle_flops(
-    function: Callable, at: Callable[[int], tuple[PyTree, Sequence[PyTree]]], steps: int = 64
-) -> list[float]:
+
+def cycle_flops(function: Callable, at: Callable[[int], tuple[PyTree, Sequence[PyTree]]]) -> list[float]:
     """The operations of each call of ``function`` in a cycle of calls; a product and its sum are two.
 
     The cycle is as long as it takes lazy turns to come by again: with one on every 16th step and one on every fourth,
-    16 calls. It is 1 without lazy turns, and ``steps`` if nothing repeats itself within half of them.
+    16 calls. It is 1 without lazy turns, and 64 if nothing repeats itself within 32.
 
     Args:
       function: traced once, on shapes.
       at: step -> (what is known, arguments): the arguments are shapes, ``jax.ShapeDtypeStruct``, and what is known has
         their structure, with a value where it is known and None elsewhere.
-      steps: how many are looked at.
 
     >>> x = jax.ShapeDtypeStruct((2, 3), np.float32)
     >>> cycle_flops(lambda x: x @ x.T, lambda step: ((None,), (x,)))
@@ -42,8 +41,8 @@ def cycle_flops(
         values = jax.tree.leaves(at(step)[0], is_leaf=lambda x: x is None)
         return _count(closed.jaxpr, values, closed.consts)[0]
 
-    counts = [of(step) for step in range(steps)]
-    length = next((n for n in range(1, steps // 2 + 1) if counts[n:] == counts[:-n]), steps)
+    counts = [of(step) for step in range(_LONGEST)]
+    length = next((n for n in range(1, _LONGEST // 2 + 1) if counts[n:] == counts[:-n]), _LONGEST)
     return counts[:length]
 
 

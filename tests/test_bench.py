@@ -96,7 +96,7 @@ def test_waiting_for_data_is_told_apart_from_steps(monkeypatch):
         shares.append(bench(config, parallel.jit(), seconds=1e-9)["measured"]["waiting_share"])
         waiting.set()  # for what is still read ahead
     assert 0 < shares[0] < 1
-    assert shares[1] is None  # six steps do not come to the end of what was read ahead
+    assert shares[1] is None  # five steps do not come to the end of what was read ahead
 
 
 def test_a_measurement_beside_an_earlier_one(measured):
