@@ -147,8 +147,8 @@ PRESETS: dict[str, Preset] = {
     "sngan-cifar10-small": Preset(
         dataclasses.replace(_SNGAN, **_SMALL),
         reproduces="sngan-cifar10 at an eighth of its width",
-        cost="not measured yet",
-        outcome="not run yet",
+        cost="12 minutes of one core",
+        outcome="skies, grounds and dark shapes in CIFAR's colours, none an object; some under a grid; no collapse",
     ),
     "sngan-projection-cifar10-small": Preset(
         dataclasses.replace(_SNGAN, conditioning="projection", **_SMALL),
@@ -159,8 +159,8 @@ PRESETS: dict[str, Preset] = {
     "wgan-gp-cifar10-small": Preset(
         dataclasses.replace(_WGAN_GP, **_SMALL),
         reproduces="wgan-gp-cifar10 at a quarter of its width",
-        cost="not measured yet",
-        outcome="not run yet",
+        cost="15 minutes of one core",
+        outcome="skies, grounds and spots of CIFAR's colours under a grid; the critic's distance falls from 8 to 1.3",
     ),
     "dcgan-64": Preset(
         GANConfig(data="lsun/bedroom", image_size=64, width=128, batch=128, steps=100_000),
