@@ -237,8 +237,8 @@ PRESETS: dict[str, Preset] = {
             data="facades", split="trainA", image_size=64, batch=16, augment="ada", steps=10_000, **_FACADES
         ),
         reproduces="Karras et al. 2020 on limited data: 400 photos of facades, adaptive augmentation, narrow",
-        cost="not measured yet",
-        outcome="not run yet",
+        cost="72 minutes of one core, by the 7,500 steps that were run",
+        outcome="after 7,500 steps houses with floors, windows and roofs, blurred; some lean, as augmented ones do",
     ),
     "gan-ring": Preset(
         GANConfig(
